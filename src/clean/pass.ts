@@ -1,0 +1,23 @@
+import type { Engine } from "../engine/engine.js";
+import type { Model } from "../graph/model.js";
+
+/** What a pass may use besides the model. Operators are computed by the runtime, never by hand. */
+export interface CleanContext {
+  readonly engine: Engine;
+}
+
+/** One rewrite that keeps every output of the model what it was, up to float rounding. */
+export interface CleanPass {
+  /** As the report writes it: "fold-batch-normalization". */
+  readonly name: string;
+  run(model: Model, context: CleanContext): Promise<PassResult>;
+}
+
+export interface PassResult {
+  /** The same object where nothing was to be done. */
+  readonly model: Model;
+  /** What was done, a line each, naming the node. */
+  readonly changed: readonly string[];
+  /** What the pass is for but could not do, and why. */
+  readonly skipped: readonly { readonly node: string; readonly reason: string }[];
+}

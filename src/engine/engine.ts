@@ -1,0 +1,63 @@
+import type { Value, ValueName } from "../graph/graph.js";
+import type { Model } from "../graph/model.js";
+import type { Tensor } from "../tensor/tensor.js";
+
+export type Feeds = ReadonlyMap<ValueName, Tensor>;
+
+/**
+ * `exact`: what the file says, quantize and dequantize nodes computed in float as they stand; for statistics.
+ * `shipped`: the runtime's default options, integer kernels included; for accuracy and latency as users see them.
+ */
+export type RunMode = "exact" | "shipped";
+
+export interface OpenOptions {
+  readonly mode?: RunMode;
+  /** Values to fetch besides the outputs. Fixed when a session opens: runtimes return declared outputs only. */
+  readonly taps?: readonly ValueName[];
+}
+
+/** Runs models. The one place where operators get their meaning: nothing else in Recoup computes a graph. */
+export interface Engine {
+  readonly name: string;
+  /**
+   * @throws RecoupError `engine/refused` for a model that the runtime does not load, `engine/crashed` for one that kills
+   * it, `engine/cancelled`, `engine/unavailable`
+   */
+  open(model: Model, options?: OpenOptions): Promise<Session>;
+  /** Ends all sessions. An engine that is closed opens none. */
+  close(): Promise<void>;
+}
+
+export interface Session {
+  /** As the runtime sees them: types and shapes that the file leaves out are filled in where they can be inferred. */
+  readonly inputs: readonly Value[];
+  /** The model's outputs, then the taps. */
+  readonly outputs: readonly Value[];
+  /**
+   * @param fetch the outputs and taps to return; all where it is not given
+   * @throws RecoupError `engine/run` where the runtime cannot compute the outputs, `engine/crashed`, `engine/cancelled`
+   */
+  run(feeds: Feeds, fetch?: readonly ValueName[]): Promise<RunResult>;
+  close(): Promise<void>;
+}
+
+export interface RunResult {
+  readonly outputs: Feeds;
+  /** Time inside the runtime, without the way there and back. */
+  readonly elapsedMs: number;
+}
+
+/** Opens a session, gives it to `use`, and closes it whatever happens. */
+export async function withSession<Result>(
+  engine: Engine,
+  model: Model,
+  options: OpenOptions,
+  use: (session: Session) => Promise<Result>,
+): Promise<Result> {
+  const session = await engine.open(model, options);
+  try {
+    return await use(session);
+  } finally {
+    await session.close();
+  }
+}

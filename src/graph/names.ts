@@ -1,0 +1,31 @@
+import { type Graph, subgraphsOf } from "./graph.js";
+
+/** Gives names that are free in a whole model, and remembers what it gave. */
+export interface NameSource {
+  /** `base` itself where it is free, else `base_2`, `base_3` … */
+  fresh(base: string): string;
+}
+
+export function createNameSource(graph: Graph): NameSource {
+  const taken = new Set<string>();
+  collectNames(graph, taken);
+  return {
+    fresh(base) {
+      let name = base;
+      for (let i = 2; taken.has(name); i++) name = `${base}_${i}`;
+      taken.add(name);
+      return name;
+    },
+  };
+}
+
+/** Names of values and of nodes, those inside subgraphs included: an inner name must not hide an outer one. */
+export function collectNames(graph: Graph, into: Set<string>): void {
+  for (const value of [...graph.inputs, ...graph.outputs]) into.add(value.name);
+  for (const value of graph.initializers.keys()) into.add(value);
+  for (const node of graph.nodes) {
+    into.add(node.name);
+    for (const output of node.outputs) into.add(output);
+    for (const body of subgraphsOf(node)) collectNames(body, into);
+  }
+}

@@ -1,0 +1,185 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Engine, Feeds, OpenOptions, RunResult, Session } from "../engine/engine.js";
+import { withTaps } from "../engine/taps.js";
+import { type ErrorCode, RecoupError } from "../errors.js";
+import type { ValueName } from "../graph/graph.js";
+import type { Model } from "../graph/model.js";
+import { tensorFromBytes } from "../tensor/tensor.js";
+import { writeModelFile } from "./model-file.js";
+import type { Envelope, Reply, Request } from "./runtime-messages.js";
+
+export interface RuntimeOptions {
+  /** Threads a model runs on; the number of cores where it is not given. */
+  readonly threads?: number;
+  /** Ends the process that runs the models; what is under way fails with `engine/cancelled`. */
+  readonly signal?: AbortSignal;
+}
+
+/** onnxruntime in a child process, so that the event loop stays free and a model that kills its process is an error. */
+export function createRuntimeEngine(options: RuntimeOptions = {}): Engine {
+  return new RuntimeEngine(options);
+}
+
+/** Models above this size in bytes are handed over with their tensors in a second file: protobuf ends at 2 GiB. */
+const largestSingleFile = 1.5e9;
+
+class RuntimeEngine implements Engine {
+  readonly name = "onnxruntime-node";
+  readonly #options: RuntimeOptions;
+  readonly #folder = mkdtempSync(join(tmpdir(), "recoup-"));
+  #process: RuntimeProcess | undefined;
+  #models = 0;
+  #isClosed = false;
+
+  constructor(options: RuntimeOptions) {
+    this.#options = options;
+  }
+
+  async open(model: Model, options: OpenOptions = {}): Promise<Session> {
+    if (this.#isClosed) throw new RecoupError("engine/unavailable", "the engine is closed");
+    refuseFourBitOutputs(model);
+    if (!this.#process?.isAlive) this.#process = new RuntimeProcess(this.#options.signal);
+    const runtime = this.#process;
+    const path = join(this.#folder, `${++this.#models}.onnx`);
+    writeModelFile(path, withTaps(model, options.taps ?? []), { inlineLimit: largestSingleFile });
+    const mode = options.mode ?? "exact";
+    const reply = await runtime.ask({ kind: "open", path, mode, threads: this.#options.threads }, "engine/refused");
+    if (reply.kind !== "opened") throw new Error(`unexpected reply ${reply.kind}`);
+    return {
+      inputs: reply.inputs,
+      outputs: reply.outputs,
+      run: (feeds, fetch) => runSession(runtime, reply.session, feeds, fetch),
+      close: async () => {
+        if (runtime.isAlive) await runtime.ask({ kind: "close", session: reply.session }, "engine/run");
+        rmSync(path, { force: true });
+        rmSync(`${path}.data`, { force: true });
+      },
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#process?.end();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
+
+async function runSession(
+  runtime: RuntimeProcess,
+  session: number,
+  feeds: Feeds,
+  fetch: readonly ValueName[] | undefined,
+): Promise<RunResult> {
+  const sent = [...feeds].map(([name, tensor]) => ({
+    name,
+    type: tensor.type,
+    shape: tensor.shape,
+    bytes: tensor.bytes(),
+  }));
+  const reply = await runtime.ask({ kind: "run", session, feeds: sent, fetch }, "engine/run");
+  if (reply.kind !== "ran") throw new Error(`unexpected reply ${reply.kind}`);
+  const outputs = reply.outputs.map(
+    (tensor) => [tensor.name, tensorFromBytes(tensor.type, tensor.shape, tensor.bytes)] as const,
+  );
+  return { outputs: new Map(outputs), elapsedMs: reply.elapsedMs };
+}
+
+interface Pending {
+  readonly onFailure: ErrorCode;
+  resolve(reply: Reply): void;
+  reject(error: unknown): void;
+}
+
+/** One child process and the questions it has not answered yet. */
+class RuntimeProcess {
+  readonly #child: ChildProcess;
+  readonly #pending = new Map<number, Pending>();
+  #lastId = 0;
+  #lastWords = "";
+  #end: RecoupError | undefined;
+
+  constructor(signal: AbortSignal | undefined) {
+    const program = createRequire(import.meta.url).resolve("#runtime-process");
+    this.#child = fork(program, [], {
+      serialization: "advanced",
+      execArgv: [],
+      stdio: ["ignore", "ignore", "pipe", "ipc"],
+    });
+    this.#child.stderr?.on("data", (data) => {
+      this.#lastWords = (this.#lastWords + data).slice(-2000);
+    });
+    this.#child.on("message", (message) => this.#receive(message as Envelope<Reply>));
+    this.#child.on("error", (cause) => this.#fail(new RecoupError("engine/unavailable", String(cause), {}, { cause })));
+    this.#child.on("close", (code, killedBy) => this.#fail(this.#crash(code, killedBy)));
+    const cancel = () => {
+      this.#fail(new RecoupError("engine/cancelled", "cancelled"));
+      this.#child.kill("SIGKILL");
+    };
+    if (signal?.aborted) cancel();
+    signal?.addEventListener("abort", cancel, { once: true });
+  }
+
+  get isAlive(): boolean {
+    return this.#end === undefined;
+  }
+
+  ask(body: Request, onFailure: ErrorCode): Promise<Reply> {
+    return new Promise((resolve, reject) => {
+      if (this.#end) return reject(this.#end);
+      const id = ++this.#lastId;
+      this.#pending.set(id, { onFailure, resolve, reject });
+      this.#child.send({ id, body } satisfies Envelope<Request>, (cause) => {
+        // A process that dies while it is being written to also closes, and the close says why.
+        if (cause && this.#child.exitCode === null && this.#child.signalCode === null) {
+          setTimeout(() => this.#fail(new RecoupError("engine/crashed", String(cause), {}, { cause })), 1000).unref();
+        }
+      });
+      return undefined;
+    });
+  }
+
+  end(): void {
+    this.#fail(new RecoupError("engine/unavailable", "the engine is closed"));
+    this.#child.kill("SIGKILL");
+  }
+
+  #receive({ id, body }: Envelope<Reply>): void {
+    const pending = this.#pending.get(id);
+    this.#pending.delete(id);
+    if (body.kind === "failed") pending?.reject(new RecoupError(pending.onFailure, tidy(body.message)));
+    else pending?.resolve(body);
+  }
+
+  #fail(error: RecoupError): void {
+    this.#end ??= error;
+    for (const pending of this.#pending.values()) pending.reject(this.#end);
+    this.#pending.clear();
+  }
+
+  #crash(code: number | null, killedBy: NodeJS.Signals | null): RecoupError {
+    const how = killedBy ? `was ended by ${killedBy}` : `ended with exit code ${code}`;
+    const words = this.#lastWords.trim().split("\n").at(-1) ?? "";
+    return new RecoupError("engine/crashed", `the process that ran the model ${how}${words ? `: ${words}` : ""}`);
+  }
+}
+
+/** The first line of the runtime's message says what is wrong; the rest is its own source positions. */
+function tidy(message: string): string {
+  return message.split("\n")[0].replace(/^Error: /, "");
+}
+
+/** The binding aborts the whole process when such an output is fetched. */
+function refuseFourBitOutputs(model: Model): void {
+  for (const output of model.graph.outputs) {
+    const type = output.type.kind === "tensor" ? output.type.elementType : undefined;
+    if (type && /^u?int[24]$/.test(type)) {
+      throw new RecoupError("engine/refused", `is an output of type ${type}, which the runtime cannot return`, {
+        field: output.name,
+      });
+    }
+  }
+}

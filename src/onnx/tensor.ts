@@ -1,0 +1,226 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { RecoupError } from "../errors.js";
+import { bytesFor, type ElementType } from "../tensor/element-type.js";
+import { elementCount } from "../tensor/shape.js";
+import { bytesOf, type Tensor } from "../tensor/tensor.js";
+import { elementCodeOf, elementTypeOf } from "./element-codes.js";
+import { type ExternalLocation, type ExternalReader, externalLocation } from "./external-data.js";
+import { StringStringEntryProtoSchema } from "./gen/onnx_pb.js";
+import {
+  bodyOf,
+  type Chunk,
+  chunkOf,
+  cutRecords,
+  decodeMessage,
+  lengthPrefix,
+  malformed,
+  textOf,
+  varintOf,
+  varintsOf,
+  type WireRecord,
+} from "./wire.js";
+
+/** Field numbers of `TensorProto`. */
+const field = {
+  dims: 1,
+  dataType: 2,
+  segment: 3,
+  floatData: 4,
+  int32Data: 5,
+  stringData: 6,
+  int64Data: 7,
+  name: 8,
+  rawData: 9,
+  doubleData: 10,
+  uint64Data: 11,
+  docString: 12,
+  externalData: 13,
+  dataLocation: 14,
+} as const;
+
+/** A tensor of a file. `raw` is the message it was read from; absent where the bytes stand in another file. */
+export interface FileTensor extends Tensor {
+  readonly message: Uint8Array;
+  readonly isExternal: boolean;
+}
+
+export interface NamedTensor {
+  readonly name: string;
+  readonly tensor: FileTensor;
+}
+
+/**
+ * Reads a `TensorProto`. The elements are decoded when they are asked for.
+ *
+ * @param external where the bytes of tensors in other files come from
+ * @throws RecoupError `onnx/malformed`, `onnx/tensor` where the elements do not fit the shape, `onnx/unsupported` for an
+ * unknown element type, `onnx/external-data`
+ */
+export function readTensor(message: Uint8Array, path: string, external: ExternalReader): NamedTensor {
+  const records = cutRecords(message, path);
+  const name = textField(records, field.name, path);
+  const place = name === "" ? path : name;
+  const shape = readDims(records, place);
+  const code = lastVarint(records, field.dataType, place);
+  const type = elementTypeOf(code);
+  if (type === undefined)
+    throw new RecoupError("onnx/unsupported", `has unknown element type ${code}`, { field: place });
+  if (records.some((record) => record.field === field.segment)) {
+    throw new RecoupError("onnx/unsupported", "is stored in segments", { field: place });
+  }
+  const isExternal = lastVarint(records, field.dataLocation, place) === 1;
+  const location = isExternal ? externalLocation(externalEntries(records, place), place) : undefined;
+  const sizeBytes = bytesFor(type, elementCount(shape));
+  const load = location
+    ? () => loadExternal(external, location, sizeBytes, place)
+    : inlineLoader(records, type, shape, place);
+  let cached: Uint8Array | undefined;
+  const bytes = () => {
+    if (isExternal) return load();
+    cached ??= load();
+    return cached;
+  };
+  return { name, tensor: { type, shape, sizeBytes, bytes, message, isExternal } };
+}
+
+/** Whether a tensor came from a file and may be written back as it was read. */
+export function isFileTensor(tensor: Tensor): tensor is FileTensor {
+  return "message" in tensor && "isExternal" in tensor;
+}
+
+/**
+ * A `TensorProto` with its elements as `raw_data`, or with a reference to where they are written.
+ *
+ * @throws RecoupError `onnx/tensor` for strings, which never are made anew
+ */
+export function encodeTensor(name: string, tensor: Tensor, location?: ExternalLocation): readonly Chunk[] {
+  if (tensor.type === "string") throw new RecoupError("onnx/tensor", "strings cannot be written anew", { field: name });
+  const header = new BinaryWriter();
+  for (const size of tensor.shape) header.tag(field.dims, WireType.Varint).int64(size);
+  header.tag(field.dataType, WireType.Varint).int32(elementCodeOf(tensor.type));
+  if (name !== "") header.tag(field.name, WireType.LengthDelimited).string(name);
+  if (location === undefined) {
+    const prefix = lengthPrefix(field.rawData, tensor.sizeBytes);
+    return [chunkOf(header.finish()), chunkOf(prefix), { sizeBytes: tensor.sizeBytes, bytes: () => tensor.bytes() }];
+  }
+  const entries = { location: location.location, offset: location.offset, length: tensor.sizeBytes };
+  for (const [key, value] of Object.entries(entries)) {
+    const entry = create(StringStringEntryProtoSchema, { key, value: String(value) });
+    header.tag(field.externalData, WireType.LengthDelimited).bytes(toBinary(StringStringEntryProtoSchema, entry));
+  }
+  header.tag(field.dataLocation, WireType.Varint).int32(1);
+  return [chunkOf(header.finish())];
+}
+
+function inlineLoader(
+  records: readonly WireRecord[],
+  type: ElementType,
+  shape: readonly number[],
+  place: string,
+): () => Uint8Array {
+  const needed = bytesFor(type, elementCount(shape));
+  const raw = records.filter((record) => record.field === field.rawData).at(-1);
+  if (raw !== undefined && type !== "string") {
+    const bytes = bodyOf(raw, place);
+    if (bytes.byteLength !== needed) {
+      const message = `${type}[${shape}] needs ${needed} bytes, ${bytes.byteLength} are stored`;
+      throw new RecoupError("onnx/tensor", message, { field: place });
+    }
+    return () => bytes;
+  }
+  return () => {
+    const bytes = decodeTyped(records, type, place);
+    if (bytes.byteLength !== needed) {
+      const message = `${type}[${shape}] needs ${needed} bytes, ${bytes.byteLength} are stored`;
+      throw new RecoupError("onnx/tensor", message, { field: place });
+    }
+    return bytes;
+  };
+}
+
+/** Elements that stand in one of the typed fields, as the bytes that `raw_data` would hold. */
+function decodeTyped(records: readonly WireRecord[], type: ElementType, place: string): Uint8Array {
+  switch (type) {
+    case "string":
+      throw new RecoupError("onnx/tensor", "strings have no bytes", { field: place });
+    case "float32":
+    case "complex64":
+      return joinFixed(records, field.floatData, 4, place);
+    case "float64":
+    case "complex128":
+      return joinFixed(records, field.doubleData, 8, place);
+    case "int64":
+      return bytesOf(BigInt64Array.from(varintsOf(records, field.int64Data, place)));
+    case "uint64":
+      return bytesOf(BigUint64Array.from(varintsOf(records, field.uint64Data, place), (v) => BigInt.asUintN(64, v)));
+    case "uint32":
+      return bytesOf(Uint32Array.from(varintsOf(records, field.uint64Data, place), Number));
+    case "int32":
+      return bytesOf(Int32Array.from(varintsOf(records, field.int32Data, place), Number));
+    case "int16":
+    case "uint16":
+    case "float16":
+    case "bfloat16":
+      return bytesOf(Uint16Array.from(varintsOf(records, field.int32Data, place), Number));
+    default:
+      // One byte an entry: 8-bit types, and packed pairs or quadruples of the smaller ones.
+      return Uint8Array.from(varintsOf(records, field.int32Data, place), Number);
+  }
+}
+
+function joinFixed(records: readonly WireRecord[], wanted: number, size: 4 | 8, place: string): Uint8Array {
+  const single = size === 4 ? WireType.Bit32 : WireType.Bit64;
+  const parts = records.filter((record) => record.field === wanted);
+  for (const part of parts) {
+    if (part.wireType !== single && part.wireType !== WireType.LengthDelimited) {
+      throw malformed(place, `has data of wire type ${part.wireType}`);
+    }
+  }
+  const joined = new Uint8Array(parts.reduce((sum, part) => sum + part.body.byteLength, 0));
+  let position = 0;
+  for (const part of parts) {
+    joined.set(part.body, position);
+    position += part.body.byteLength;
+  }
+  return joined;
+}
+
+function readDims(records: readonly WireRecord[], place: string): readonly number[] {
+  const dims = varintsOf(records, field.dims, place).map(Number);
+  const count = elementCount(dims);
+  if (dims.some((size) => size < 0 || !Number.isSafeInteger(size)) || !Number.isSafeInteger(count * 16)) {
+    throw new RecoupError("onnx/tensor", `has the impossible shape [${dims}]`, { field: place });
+  }
+  return dims;
+}
+
+function textField(records: readonly WireRecord[], wanted: number, path: string): string {
+  const record = records.filter((candidate) => candidate.field === wanted).at(-1);
+  return record === undefined ? "" : textOf(record, path);
+}
+
+function lastVarint(records: readonly WireRecord[], wanted: number, path: string): number {
+  const record = records.filter((candidate) => candidate.field === wanted).at(-1);
+  return record === undefined ? 0 : varintOf(record, path);
+}
+
+function externalEntries(records: readonly WireRecord[], path: string): ReadonlyMap<string, string> {
+  const entries = records
+    .filter((record) => record.field === field.externalData)
+    .map((record) => decodeMessage(StringStringEntryProtoSchema, bodyOf(record, path), `${path}.external_data`));
+  return new Map(entries.map((entry) => [entry.key, entry.value]));
+}
+
+function loadExternal(
+  external: ExternalReader,
+  location: ExternalLocation,
+  sizeBytes: number,
+  place: string,
+): Uint8Array {
+  if (location.length !== undefined && location.length !== sizeBytes) {
+    const message = `needs ${sizeBytes} bytes, its external data has ${location.length}`;
+    throw new RecoupError("onnx/external-data", message, { field: place });
+  }
+  return external.read(location.location, location.offset, sizeBytes, place);
+}

@@ -1,0 +1,58 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+import type { Value, ValueType } from "../graph/graph.js";
+import { elementCodeOf, elementTypeOf } from "./element-codes.js";
+import {
+  TensorShapeProto_DimensionSchema,
+  TensorShapeProtoSchema,
+  TypeProto_TensorSchema,
+  TypeProtoSchema,
+  type ValueInfoProto,
+  ValueInfoProtoSchema,
+} from "./gen/onnx_pb.js";
+import { decodeMessage } from "./wire.js";
+
+interface ValueOrigin {
+  value?: Value;
+  readonly message: Uint8Array;
+}
+
+/** Reads a `ValueInfoProto`: name, type and shape of a value. */
+export function readValue(message: Uint8Array, path: string): Value {
+  const proto = decodeMessage(ValueInfoProtoSchema, message, path);
+  const origin: ValueOrigin = { message };
+  const value: Value = { name: proto.name, type: readType(proto), origin };
+  origin.value = value;
+  return value;
+}
+
+export function encodeValue(value: Value): Uint8Array {
+  const origin = value.origin as ValueOrigin | undefined;
+  if (origin?.value === value) return origin.message;
+  const proto = create(ValueInfoProtoSchema, { name: value.name });
+  if (value.type.kind === "tensor") {
+    const tensorType = create(TypeProto_TensorSchema, { elemType: elementCodeOf(value.type.elementType) });
+    if (value.type.shape) {
+      const dim = value.type.shape.map((size) => create(TensorShapeProto_DimensionSchema, { value: dimension(size) }));
+      tensorType.shape = create(TensorShapeProtoSchema, { dim });
+    }
+    proto.type = create(TypeProtoSchema, { tensorType });
+  }
+  return toBinary(ValueInfoProtoSchema, proto);
+}
+
+function dimension(size: number | string | null) {
+  if (typeof size === "number") return { case: "dimValue", value: BigInt(size) } as const;
+  if (typeof size === "string") return { case: "dimParam", value: size } as const;
+  return { case: undefined };
+}
+
+function readType(proto: ValueInfoProto): ValueType {
+  const tensor = proto.type?.tensorType;
+  const elementType = tensor === undefined ? undefined : elementTypeOf(tensor.elemType);
+  if (tensor === undefined || elementType === undefined) return { kind: "other" };
+  const shape = tensor.shape?.dim.map((dim) => {
+    if (dim.value.case === "dimValue") return Number(dim.value.value);
+    return dim.value.case === "dimParam" && dim.value.value !== "" ? dim.value.value : null;
+  });
+  return shape === undefined ? { kind: "tensor", elementType } : { kind: "tensor", elementType, shape };
+}
