@@ -39,7 +39,9 @@ export function withAttributes(node: Node, changes: Readonly<Record<string, Plai
 }
 
 /** Whether the node is the standard's operator of that name, not another domain's. */
-export function isOperator(node: Node | undefined, ...opTypes: readonly string[]): node is Node {
+export function isOperator(node: Node, ...opTypes: readonly string[]): boolean;
+export function isOperator(node: Node | undefined, ...opTypes: readonly string[]): node is Node;
+export function isOperator(node: Node | undefined, ...opTypes: readonly string[]): boolean {
   return node !== undefined && (node.domain === "" || node.domain === "ai.onnx") && opTypes.includes(node.opType);
 }
 

@@ -1,4 +1,5 @@
-import { type Attribute, buildGraph, type Graph, type Node, subgraphsOf, type ValueName } from "./graph.js";
+import { buildGraph, type Graph, type Node, subgraphsOf, type ValueName } from "./graph.js";
+import { mapSubgraphs } from "./subgraphs.js";
 
 /** New names of values that a graph's nodes read. */
 export type Renames = ReadonlyMap<ValueName, ValueName>;
@@ -7,11 +8,8 @@ export type Renames = ReadonlyMap<ValueName, ValueName>;
 export function renameReads(node: Node, renames: Renames): Node {
   const bodies = subgraphsOf(node).some((body) => [...body.captures].some((value) => renames.has(value)));
   if (!bodies && !node.inputs.some((input) => renames.has(input))) return node;
-  return {
-    ...node,
-    inputs: node.inputs.map((input) => renames.get(input) ?? input),
-    attributes: bodies ? mapBodies(node.attributes, (body) => renameCaptures(body, renames)) : node.attributes,
-  };
+  const renamed = { ...node, inputs: node.inputs.map((input) => renames.get(input) ?? input) };
+  return bodies ? mapSubgraphs(renamed, (body) => renameCaptures(body, renames)) : renamed;
 }
 
 function renameCaptures(body: Graph, renames: Renames): Graph {
@@ -22,17 +20,4 @@ function renameCaptures(body: Graph, renames: Renames): Graph {
     return to === undefined ? output : { ...output, name: to };
   });
   return buildGraph({ ...body, outputs, nodes: body.nodes.map((node) => renameReads(node, captured)) }, true);
-}
-
-function mapBodies(
-  attributes: ReadonlyMap<string, Attribute>,
-  change: (body: Graph) => Graph,
-): ReadonlyMap<string, Attribute> {
-  const changed = new Map<string, Attribute>();
-  for (const [key, attribute] of attributes) {
-    if (attribute.kind === "graph") changed.set(key, { kind: "graph", value: change(attribute.value) });
-    else if (attribute.kind === "graphs") changed.set(key, { kind: "graphs", value: attribute.value.map(change) });
-    else changed.set(key, attribute);
-  }
-  return changed;
 }

@@ -150,7 +150,9 @@ class GraphWriter {
     for (const [name, tensor] of this.#graph.initializers) {
       if (isSparseTensor(tensor)) continue;
       const location = this.#placement(name, tensor);
-      const isUntouched = isFileTensor(tensor) && !tensor.isExternal && location === undefined;
+      // The message holds the name: a tensor that now stands under another one is written anew.
+      const isOwn = isFileTensor(tensor) && tensor.name === name;
+      const isUntouched = isOwn && !tensor.isExternal && location === undefined;
       messages.push(isUntouched ? [chunkOf(tensor.message)] : encodeTensor(name, tensor, location));
     }
     return messages;

@@ -1,5 +1,6 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { Attribute, Graph, Node } from "../graph/graph.js";
+import { toInt64 } from "../tensor/tensor.js";
 import type { ExternalReader } from "./external-data.js";
 import {
   type AttributeProto,
@@ -132,13 +133,13 @@ function encodeAttribute(name: string, attribute: Attribute, bodies: BodyCodec):
     case "float":
       return [head(AttributeType.FLOAT, { f: attribute.value })];
     case "int":
-      return [head(AttributeType.INT, { i: BigInt(attribute.value) })];
+      return [head(AttributeType.INT, { i: toInt64(attribute.value) })];
     case "string":
       return [head(AttributeType.STRING, { s: new TextEncoder().encode(attribute.value) })];
     case "floats":
       return [head(AttributeType.FLOATS, { floats: [...attribute.value] })];
     case "ints":
-      return [head(AttributeType.INTS, { ints: attribute.value.map(BigInt) })];
+      return [head(AttributeType.INTS, { ints: attribute.value.map(toInt64) })];
     case "strings":
       return [head(AttributeType.STRINGS, { strings: attribute.value.map((text) => new TextEncoder().encode(text)) })];
     case "tensor":

@@ -19,6 +19,7 @@ export function readSparseTensor(message: Uint8Array, path: string, external: Ex
   if (values === undefined) throw new RecoupError("onnx/malformed", "has no values", { field: path });
   const { name, tensor } = readTensor(bodyOf(values, path), path, external);
   const sparse: SparseTensor = {
+    name,
     type: tensor.type,
     shape: varintsOf(records, field.dims, path).map(Number),
     sizeBytes: tensor.sizeBytes,

@@ -1,10 +1,10 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { RecoupError } from "../errors.js";
+import { elementCodeOf, elementTypeOf } from "../tensor/element-code.js";
 import { bytesFor, type ElementType } from "../tensor/element-type.js";
 import { elementCount } from "../tensor/shape.js";
 import { bytesOf, type Tensor } from "../tensor/tensor.js";
-import { elementCodeOf, elementTypeOf } from "./element-codes.js";
 import { type ExternalLocation, type ExternalReader, externalLocation } from "./external-data.js";
 import { StringStringEntryProtoSchema } from "./gen/onnx_pb.js";
 import {
@@ -39,8 +39,9 @@ const field = {
   dataLocation: 14,
 } as const;
 
-/** A tensor of a file. `raw` is the message it was read from; absent where the bytes stand in another file. */
+/** A tensor of a file, with the message it was read from, which holds its name too. */
 export interface FileTensor extends Tensor {
+  readonly name: string;
   readonly message: Uint8Array;
   readonly isExternal: boolean;
 }
@@ -81,7 +82,7 @@ export function readTensor(message: Uint8Array, path: string, external: External
     cached ??= load();
     return cached;
   };
-  return { name, tensor: { type, shape, sizeBytes, bytes, message, isExternal } };
+  return { name, tensor: { name, type, shape, sizeBytes, bytes, message, isExternal } };
 }
 
 /** Whether a tensor came from a file and may be written back as it was read. */

@@ -1,6 +1,6 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { Value, ValueType } from "../graph/graph.js";
-import { elementCodeOf, elementTypeOf } from "./element-codes.js";
+import { elementCodeOf, elementTypeOf } from "../tensor/element-code.js";
 import {
   TensorShapeProto_DimensionSchema,
   TensorShapeProtoSchema,

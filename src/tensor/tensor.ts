@@ -39,7 +39,7 @@ export function float32Tensor(shape: readonly number[], values: ArrayLike<number
 }
 
 export function int64Tensor(shape: readonly number[], values: readonly number[]): Tensor {
-  return tensorFromBytes("int64", shape, bytesOf(BigInt64Array.from(values, BigInt)));
+  return tensorFromBytes("int64", shape, bytesOf(BigInt64Array.from(values, toInt64)));
 }
 
 export function int32Tensor(shape: readonly number[], values: ArrayLike<number>): Tensor {
@@ -91,6 +91,16 @@ export function float32Values(tensor: Tensor): Float32Array {
 }
 
 /**
+ * The values of a float tensor at full precision: for sums and products that are rounded once, at the end.
+ *
+ * @throws RecoupError `onnx/tensor` for a type that is not a float type
+ */
+export function float64Values(tensor: Tensor): Float64Array {
+  if (tensor.type === "float64") return new Float64Array(...aligned(tensor.bytes(), 8));
+  return Float64Array.from(float32Values(tensor));
+}
+
+/**
  * The values of an integer or bool tensor as numbers. A 64-bit value beyond 2^53 becomes the nearest double: exporters
  * write 2^63 - 1 for "to the end", and every use clamps it.
  *
@@ -124,6 +134,12 @@ export function integerValues(tensor: Tensor): number[] {
     default:
       throw new RecoupError("onnx/tensor", `${tensor.type} is no integer type`);
   }
+}
+
+/** A whole number as int64. Beyond the limits it becomes the limit: "to the end" is 2^63 - 1, as a number 2^63. */
+export function toInt64(value: number): bigint {
+  if (value >= 2 ** 63) return 2n ** 63n - 1n;
+  return value < -(2 ** 63) ? -(2n ** 63n) : BigInt(value);
 }
 
 /** The bytes behind a typed array, without a copy. Every machine that runs JavaScript engines today is little endian. */

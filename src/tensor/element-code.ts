@@ -1,4 +1,4 @@
-import type { ElementType } from "../tensor/element-type.js";
+import type { ElementType } from "./element-type.js";
 
 /** ONNX's numbers for element types (`TensorProto.DataType`); index 0 is UNDEFINED. */
 const byCode: readonly (ElementType | undefined)[] = [

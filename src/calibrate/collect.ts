@@ -1,0 +1,64 @@
+import { type Engine, type Feeds, withSession } from "../engine/engine.js";
+import { withPlace } from "../errors.js";
+import { extractGraph } from "../graph/extract.js";
+import { buildGraph, type Graph, type Node, type Value, type ValueName } from "../graph/graph.js";
+import { type Model, opsetOf, withGraph } from "../graph/model.js";
+import { createNameSource } from "../graph/names.js";
+import type { Tensor } from "../tensor/tensor.js";
+import type { Probe, Statistic, Tap } from "./statistic.js";
+
+/** A sample on its way through the calibration: its feeds, and what to call it in an error. */
+export interface NamedFeeds {
+  readonly id: string;
+  readonly feeds: Feeds;
+}
+
+/**
+ * Runs samples through a model and folds them into statistics.
+ *
+ * @param nameOf what a tap is called in the model; undefined where the model does not have it
+ * @param onSample called after each sample
+ * @throws RecoupError as `Engine.open` and `Session.run`, and `model/not-finite`
+ */
+export async function collect(
+  engine: Engine,
+  model: Model,
+  statistics: readonly Statistic<unknown>[],
+  nameOf: (tap: Tap) => ValueName,
+  samples: AsyncIterable<NamedFeeds> | Iterable<NamedFeeds>,
+  onSample: () => void = () => {},
+): Promise<void> {
+  const unique = [...new Map(statistics.map((statistic) => [statistic.key, statistic])).values()];
+  const { graph, probes } = attachProbes(model, unique, nameOf);
+  const fetch = probes.flatMap((probe) => probe.outputs);
+  const inputs = new Set(graph.inputs.map((input) => input.name));
+  await withSession(engine, withGraph(model, graph), { mode: "exact" }, async (session) => {
+    for await (const { id, feeds } of samples) {
+      const fed = new Map([...feeds].filter(([name]) => inputs.has(name)));
+      const { outputs } = await session.run(fed, fetch);
+      try {
+        unique.forEach((statistic, i) => {
+          statistic.update(probes[i].outputs.map((name) => outputs.get(name) as Tensor));
+        });
+      } catch (error) {
+        throw withPlace(error, { file: id });
+      }
+      onSample();
+    }
+  });
+}
+
+/** The part of the model that the statistics look at, with their probes; its outputs are the probes' outputs. */
+function attachProbes(
+  model: Model,
+  statistics: readonly Statistic<unknown>[],
+  nameOf: (tap: Tap) => ValueName,
+): { readonly graph: Graph; readonly probes: readonly Probe[] } {
+  const names = createNameSource(model.graph);
+  const probes = statistics.map((statistic) => statistic.probe(statistic.taps.map(nameOf), names, opsetOf(model)));
+  const nodes: Node[] = [...model.graph.nodes, ...probes.flatMap((probe) => probe.nodes)];
+  const initializers = new Map([...model.graph.initializers, ...probes.flatMap((probe) => [...probe.initializers])]);
+  const outputs = probes.flatMap((probe) => probe.outputs).map((name): Value => ({ name, type: { kind: "other" } }));
+  const whole = buildGraph({ ...model.graph, nodes, initializers, outputs, valueInfo: new Map() });
+  return { graph: extractGraph(whole, [], outputs), probes };
+}

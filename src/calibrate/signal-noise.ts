@@ -1,0 +1,47 @@
+import type { SignalNoise } from "../evaluate/outputs.js";
+import type { ValueName } from "../graph/graph.js";
+import type { NameSource } from "../graph/names.js";
+import { float32Values, type Tensor } from "../tensor/tensor.js";
+import { ProbeWriter } from "./probe-writer.js";
+import type { Probe, Statistic, Tap } from "./statistic.js";
+
+/** Sums of squares of a value and of its error, over all samples: two numbers a sample leave the runtime. */
+export class SignalNoiseStatistic implements Statistic<SignalNoise> {
+  readonly key: string;
+  readonly taps: readonly Tap[];
+  #signal = 0;
+  #noise = 0;
+
+  constructor(value: ValueName) {
+    this.key = `signal and noise ${value}`;
+    this.taps = [
+      { from: "float", value },
+      { from: "current", value },
+    ];
+  }
+
+  probe(taps: readonly ValueName[], names: NameSource, opset: number): Probe {
+    const writer = new ProbeWriter(names, opset);
+    const [reference, current] = taps.map((tap) => writer.float32(tap));
+    const difference = writer.node("Sub", [reference, current]);
+    return writer.finish([
+      writer.node("ReduceSumSquare", [reference], { keepdims: 0 }),
+      writer.node("ReduceSumSquare", [difference], { keepdims: 0 }),
+    ]);
+  }
+
+  update([signal, noise]: readonly Tensor[]): void {
+    this.#signal += float32Values(signal)[0];
+    this.#noise += float32Values(noise)[0];
+  }
+
+  merge(other: Statistic<SignalNoise>): void {
+    const { signal, noise } = other.result();
+    this.#signal += signal;
+    this.#noise += noise;
+  }
+
+  result(): SignalNoise {
+    return { signal: this.#signal, noise: this.#noise };
+  }
+}

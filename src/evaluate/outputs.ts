@@ -1,0 +1,75 @@
+/** Below this a probability counts as this: a quantized Softmax returns exact zeros, whose divergence would be infinite. */
+const smallestProbability = 1e-12;
+
+/** Index of the largest value; the first one where several are equal. */
+export function argMax(values: Float32Array): number {
+  let best = 0;
+  for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
+  return best;
+}
+
+/** Whether a class is among the `k` largest values; of equal values the one with the lower index goes first. */
+export function isAmongLargest(values: Float32Array, index: number, k: number): boolean {
+  let larger = 0;
+  for (let i = 0; i < values.length; i++) {
+    if (values[i] > values[index] || (values[i] === values[index] && i < index)) larger++;
+  }
+  return larger < k;
+}
+
+/**
+ * Kullback-Leibler divergence of two outputs in nats: sum of P · ln(P / Q) with P and Q their softmax, or themselves where
+ * the model ends in a Softmax already.
+ *
+ * @param reference output of the model that is taken as the truth
+ */
+export function divergence(reference: Float32Array, other: Float32Array): number {
+  const areProbabilities = isDistribution(reference);
+  const p = areProbabilities ? logarithms(reference) : logSoftmax(reference);
+  const q = areProbabilities ? logarithms(other) : logSoftmax(other);
+  return Math.max(
+    p.reduce((sum, logP, i) => sum + Math.exp(logP) * (logP - q[i]), 0),
+    0,
+  );
+}
+
+/** Sums of squares of a signal and of what is added to it, for a ratio in decibels. */
+export interface SignalNoise {
+  readonly signal: number;
+  readonly noise: number;
+}
+
+export function signalNoise(reference: Float32Array, other: Float32Array): SignalNoise {
+  let signal = 0;
+  let noise = 0;
+  for (let i = 0; i < reference.length; i++) {
+    signal += reference[i] ** 2;
+    noise += (reference[i] - other[i]) ** 2;
+  }
+  return { signal, noise };
+}
+
+/** Signal to quantization noise ratio in decibels; infinite where there is no noise. */
+export function sqnrDb({ signal, noise }: SignalNoise): number {
+  return 10 * Math.log10(signal / noise);
+}
+
+function isDistribution(values: Float32Array): boolean {
+  let sum = 0;
+  for (const value of values) {
+    if (value < 0 || value > 1) return false;
+    sum += value;
+  }
+  return Math.abs(sum - 1) < 1e-3;
+}
+
+function logSoftmax(values: Float32Array): Float64Array {
+  const largest = values.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+  const sum = values.reduce((total, value) => total + Math.exp(value - largest), 0);
+  return Float64Array.from(values, (value) => value - largest - Math.log(sum));
+}
+
+function logarithms(values: Float32Array): Float64Array {
+  const sum = values.reduce((total, value) => total + Math.max(value, smallestProbability), 0);
+  return Float64Array.from(values, (value) => Math.log(Math.max(value, smallestProbability) / sum));
+}

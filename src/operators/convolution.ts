@@ -1,0 +1,23 @@
+import type { LayerFamily } from "./layer.js";
+import { findWeight } from "./weight.js";
+
+/** `Conv`: weight `[O, I/groups, k…]`. */
+export const convolution: LayerFamily = {
+  opTypes: ["Conv"],
+  describe(node, graph) {
+    const found = findWeight(graph, node, 1);
+    if (!found || found.transpose) return [];
+    return [{ node, ...found, channelAxis: 0, outputAxis: 1, data: node.inputs[0] }];
+  },
+};
+
+/** `ConvTranspose`: weight `[I, O/groups, k…]`; channels of the same index in different groups share a scale. */
+export const transposedConvolution: LayerFamily = {
+  opTypes: ["ConvTranspose"],
+  describe(node, graph) {
+    const found = findWeight(graph, node, 1);
+    if (!found || found.transpose) return [];
+    const floatReason = "onnxruntime has no integer kernel for ConvTranspose";
+    return [{ node, ...found, channelAxis: 1, outputAxis: 1, data: node.inputs[0], floatReason }];
+  },
+};

@@ -1,0 +1,53 @@
+import type { Graph, Node } from "../graph/graph.js";
+import { floatAttribute, intAttribute } from "../graph/node.js";
+import { shapeOf } from "../graph/value-types.js";
+import type { LayerFamily } from "./layer.js";
+import { findWeight, rankOf, sourceAxis } from "./weight.js";
+
+/** `MatMul` with one constant operand: `[…, K, N]` on the right, or `[…, M, K]` on the left. */
+export const matrixProduct: LayerFamily = {
+  opTypes: ["MatMul"],
+  describe(node, graph, types) {
+    const right = findWeight(graph, node, 1);
+    if (right) {
+      const channelAxis = sourceAxis(graph, right, rankOf(graph, right.weight) - 1);
+      // A vector on the left leaves the result with the channels as its only axis, which is the last one too.
+      return [{ node, ...right, channelAxis, outputAxis: -1, data: node.inputs[0] }];
+    }
+    const left = findWeight(graph, node, 0);
+    if (!left) return [];
+    const channelAxis = sourceAxis(graph, left, rankOf(graph, left.weight) - 2);
+    const outputAxis = shapeOf(types, node.inputs[1])?.length === 1 ? -1 : -2;
+    const floatReason = "onnxruntime has no integer kernel for a constant left operand with a scale per row";
+    return [{ node, ...left, channelAxis, outputAxis, data: node.inputs[1], floatReason }];
+  },
+};
+
+/** `Gemm` with a constant second operand: `[K, N]`, or `[N, K]` with transB. */
+export const generalProduct: LayerFamily = {
+  opTypes: ["Gemm"],
+  describe(node, graph) {
+    const right = findWeight(graph, node, 1);
+    if (right) {
+      const axis = intAttribute(node, "transB", 0) === 1 ? 0 : 1;
+      const channelAxis = sourceAxis(graph, right, axis);
+      return [{ node, ...right, channelAxis, outputAxis: -1, data: node.inputs[0], floatReason: gemmReason(node) }];
+    }
+    const left = findWeight(graph, node, 0);
+    if (!left) return [];
+    const channelAxis = sourceAxis(graph, left, intAttribute(node, "transA", 0) === 1 ? 1 : 0);
+    const floatReason = "onnxruntime has no integer kernel for a constant left operand with a scale per row";
+    return [{ node, ...left, channelAxis, outputAxis: -2, data: node.inputs[1], floatReason }];
+  },
+};
+
+/** A product of two activations, where onnxruntime has an integer kernel for it. */
+export function isActivationProduct(node: Node, graph: Graph): boolean {
+  return node.opType === "MatMul" && node.inputs.every((input) => graph.constant(input) === undefined);
+}
+
+function gemmReason(node: Node): string | undefined {
+  if (intAttribute(node, "transA", 0) === 1) return "onnxruntime has no integer kernel for Gemm with transA";
+  const isPlain = floatAttribute(node, "alpha", 1) === 1 && floatAttribute(node, "beta", 1) === 1;
+  return isPlain ? undefined : "onnxruntime has no integer kernel for Gemm with alpha or beta other than 1";
+}

@@ -1,0 +1,46 @@
+import { type Graph, type Node, readsOf, type ValueName } from "../graph/graph.js";
+import { intsAttribute, isOperator } from "../graph/node.js";
+import { isFloatType } from "../tensor/element-type.js";
+
+/** Where the weight of a node comes from. */
+export interface FoundWeight {
+  readonly weight: ValueName;
+  readonly weightInput: number;
+  readonly transpose?: Node;
+}
+
+/**
+ * The float constant that a node reads at an input, directly or through a Transpose that exporters leave in when two
+ * layers share a weight.
+ */
+export function findWeight(graph: Graph, node: Node, weightInput: number): FoundWeight | undefined {
+  const value = node.inputs[weightInput];
+  if (value === undefined || value === "") return undefined;
+  if (isFloatConstant(graph, value)) return { weight: value, weightInput };
+  const producer = graph.producer(value);
+  if (!isOperator(producer, "Transpose") || !isFloatConstant(graph, producer.inputs[0])) return undefined;
+  return { weight: producer.inputs[0], weightInput, transpose: producer };
+}
+
+/** Axis of the initializer that lies along an axis of what the node reads. */
+export function sourceAxis(graph: Graph, found: FoundWeight, axis: number): number {
+  if (!found.transpose) return axis;
+  const rank = rankOf(graph, found.weight);
+  const permutation = intsAttribute(found.transpose, "perm") ?? Array.from({ length: rank }, (_, i) => rank - 1 - i);
+  return permutation[axis];
+}
+
+export function rankOf(graph: Graph, weight: ValueName): number {
+  return graph.constant(weight)?.shape.length ?? 0;
+}
+
+/** A constant with at least one element and a float type; scalars and vectors are biases, scales, tables of positions. */
+function isFloatConstant(graph: Graph, value: ValueName): boolean {
+  const tensor = graph.constant(value);
+  return tensor !== undefined && isFloatType(tensor.type) && tensor.shape.length >= 2 && !tensor.shape.includes(0);
+}
+
+/** Whether a subgraph of some node reads the weight: then its value must stay what it is. */
+export function isCaptured(graph: Graph, weight: ValueName): boolean {
+  return graph.consumers(weight).some((node) => !node.inputs.includes(weight) && readsOf(node).has(weight));
+}

@@ -1,0 +1,182 @@
+import { findLayerBlocks } from "./blocks/layer-blocks.js";
+import type { NamedFeeds } from "./calibrate/collect.js";
+import { collectRanges } from "./calibrate/collect-ranges.js";
+import { cleanModel } from "./clean/index.js";
+import { raiseOpset } from "./clean/opset/raise-opset.js";
+import { compensations } from "./compensate/index.js";
+import { chooseSamples } from "./data/choose.js";
+import type { Samples } from "./data/samples.js";
+import { type Engine, withSession } from "./engine/engine.js";
+import { inferValueTypes } from "./engine/infer-types.js";
+import { RecoupError } from "./errors.js";
+import { type Model, withGraph } from "./graph/model.js";
+import { refuseNotANumber } from "./graph/not-a-number.js";
+import { applyPatch } from "./graph/patch.js";
+import type { ValueTypes } from "./graph/value-types.js";
+import { findLayers } from "./operators/index.js";
+import { prepareForIntegers } from "./prepare/index.js";
+import { chooseLayers, type LayerChoice } from "./quantize/choose-layers.js";
+import { activationSites, type QuantizedModel, quantize } from "./quantize/quantize.js";
+import { writeIntegerBiases } from "./quantize/write-integer-biases.js";
+import { neededOpset, type Recipe } from "./recipe/recipe.js";
+import { wishesOf } from "./recipe/wish.js";
+import {
+  type RunReport,
+  recordActivations,
+  recordLayers,
+  recordSkipped,
+  type StepRecord,
+} from "./report/run-report.js";
+import { version } from "./version.js";
+import { walk } from "./walk/walk.js";
+
+/** What a run is told; the same task gives the same bytes. */
+export interface QuantizeTask {
+  readonly model: Model;
+  readonly recipe: Recipe;
+  readonly samples: Samples;
+  readonly engine: Engine;
+  readonly onProgress?: OnProgress;
+}
+
+export type Phase = "clean" | "calibrate" | "quantize" | "compensate" | "check";
+
+/** @param done share of the phase that is done, from 0 to 1 */
+export type OnProgress = (phase: Phase, done: number) => void;
+
+export interface QuantizeOutcome {
+  readonly model: Model;
+  readonly report: RunReport;
+}
+
+/** A float network with everything that is decided on it before samples run. */
+export interface Plan {
+  readonly float: Model;
+  readonly types: ValueTypes;
+  readonly choice: LayerChoice;
+  readonly clean: RunReport["clean"];
+}
+
+/**
+ * Makes a model small: cleans it, finds ranges, rounds, compensates, checks that the result runs.
+ *
+ * @throws RecoupError `quantize/nothing-to-do` where no layer can be quantized, `data/empty`, `model/not-finite`, and what
+ * the engine throws
+ */
+export async function quantizeModel(task: QuantizeTask): Promise<QuantizeOutcome> {
+  const { recipe, engine, samples } = task;
+  const progress = task.onProgress ?? (() => {});
+  refuseNotANumber(task.model.graph);
+  progress("clean", 0);
+  const plan = await planModel(task.model, recipe, engine);
+  if (plan.choice.layers.length === 0) throw nothingToDo(plan.choice);
+  progress("clean", 1);
+
+  const indices = chooseSamples(samples.length, recipe.samples, recipe.seed);
+  if (indices.length === 0) throw new RecoupError("data/empty", "holds no samples");
+  const sites = activationSites(plan.float.graph, plan.types, plan.choice);
+  const values = sites.map((site) => site.value);
+  const ranges = await collectRanges(engine, plan.float, values, samples, indices, (done) =>
+    progress("calibrate", done / indices.length),
+  );
+
+  progress("quantize", 0);
+  const quantized = quantize(plan.float, plan.types, plan.choice, sites, ranges, recipe.storage);
+  progress("quantize", 1);
+
+  const compensated = await compensate(task, plan, quantized, indices, progress);
+  const { graph } = compensated.model;
+  const fingerprint = await samples.fingerprint();
+  const model = withMetadata(
+    withGraph(compensated.model, applyPatch(graph, writeIntegerBiases(graph))),
+    recipe,
+    fingerprint,
+  );
+  progress("check", 0);
+  await checkRuns(engine, model, samples, indices[0]);
+  progress("check", 1);
+  return {
+    model,
+    report: {
+      schemaVersion: 1,
+      version,
+      recipe,
+      data: { description: samples.description, samples: indices.length, available: samples.length, fingerprint },
+      clean: plan.clean,
+      blocks: compensated.blocks,
+      layers: recordLayers(quantized),
+      skipped: recordSkipped(plan.choice),
+      activations: recordActivations(quantized),
+      steps: compensated.steps,
+      warnings: samples.warnings,
+    },
+  };
+}
+
+/** Cleans a model and decides on its layers, in the form that the runtime's kernels want. */
+export async function planModel(model: Model, recipe: Recipe, engine: Engine): Promise<Plan> {
+  const cleaned = await cleanModel(raiseOpset(model, neededOpset(recipe)), { engine });
+  const wantsIntegers = recipe.formats.some((format) => format.activation !== "float");
+  const before = await inferValueTypes(engine, cleaned.model);
+  const float = wantsIntegers ? prepareForIntegers(cleaned.model, before) : cleaned.model;
+  const types = float === cleaned.model ? before : await inferValueTypes(engine, float);
+  const choice = chooseLayers(float.graph, types, findLayers(float.graph, types), wishesOf(recipe));
+  return { float, types, choice, clean: cleaned.steps };
+}
+
+async function compensate(
+  { recipe, engine, samples }: QuantizeTask,
+  { float, types }: Plan,
+  quantized: QuantizedModel,
+  indices: readonly number[],
+  progress: OnProgress,
+) {
+  const blocks = findLayerBlocks(
+    float.graph,
+    types,
+    quantized.layers.map(({ plan }) => plan.layer.node),
+  );
+  const steps: StepRecord[] = [];
+  let model = quantized.model;
+  if (recipe.steps.length === 0) return { model, steps, blocks: blocks.length };
+  const taken: NamedFeeds[] = [];
+  for await (const { id, feeds } of samples.read(indices)) taken.push({ id, feeds });
+  for (const [i, { use }] of recipe.steps.entries()) {
+    const step = compensations.find((candidate) => candidate.name === use);
+    if (!step) throw new RecoupError("recipe/invalid", "is no step", { field: use });
+    const layers = quantized.layers.map(({ plan: { layer }, label }) => ({
+      label,
+      opType: layer.node.opType,
+      output: layer.node.outputs[0],
+      outputAxis: layer.outputAxis,
+    }));
+    const open = step.open({ float: float.graph, types, layers });
+    const input = { engine, float, current: model, types, blocks, samples: taken };
+    const walked = await walk(input, open, (done) => progress("compensate", (i + done) / recipe.steps.length));
+    model = walked.model;
+    steps.push({ name: use, sites: walked.records });
+  }
+  return { model, steps, blocks: blocks.length };
+}
+
+/** What was done goes into the model itself, so that each number can be reproduced from it. */
+function withMetadata(model: Model, recipe: Recipe, dataFingerprint: string): Model {
+  const metadata = new Map(model.metadata);
+  metadata.set("recoup.version", version);
+  metadata.set("recoup.recipe", JSON.stringify(recipe));
+  metadata.set("recoup.data", dataFingerprint);
+  return { ...model, metadata };
+}
+
+/** A model that does not load or run at the runtime's default options is not done. */
+async function checkRuns(engine: Engine, model: Model, samples: Samples, index: number): Promise<void> {
+  await withSession(engine, model, { mode: "shipped" }, async (session) => {
+    for await (const { feeds } of samples.read([index])) await session.run(feeds);
+  });
+}
+
+function nothingToDo(choice: LayerChoice): RecoupError {
+  const reasons = [...new Set(choice.skipped.map(({ reason }) => reason))].slice(0, 3).join("; ");
+  const why = reasons === "" ? "it has no node with a constant weight" : reasons;
+  return new RecoupError("quantize/nothing-to-do", `has no layer to quantize: ${why}`);
+}

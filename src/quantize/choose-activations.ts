@@ -1,0 +1,130 @@
+import type { Graph, Node, ValueName } from "../graph/graph.js";
+import { isOperator } from "../graph/node.js";
+import { elementTypeOf, type ValueTypes } from "../graph/value-types.js";
+import { behindActivation, combinedInputs, selectedInputs } from "../operators/selecting.js";
+import type { ActivationFormat } from "./format.js";
+
+/** A node whose integer kernel needs quantized inputs. */
+export interface ActivationDemand {
+  readonly node: Node;
+  readonly values: readonly ValueName[];
+  readonly format: ActivationFormat;
+}
+
+/** A value that is quantized, and how. */
+export interface ActivationSite {
+  readonly value: ValueName;
+  readonly format: ActivationFormat;
+  /** The value comes out of an integer kernel: its float form does not exist at run time, so everybody reads the codes. */
+  readonly isIntegerOutput: boolean;
+  /** Values of which this one only selects elements: they should share its grid. */
+  readonly selectedFrom: readonly ValueName[];
+}
+
+/** What nobody asked for but integer kernels between layers need: 8 bits, since it is about speed, not about size. */
+const carrierFormat: ActivationFormat = { bits: 8, symmetric: false };
+
+/**
+ * Which values to quantize so that onnxruntime runs the layers in integers, and none besides: inputs of layers, what
+ * leads up to them through operators that only select or combine elements of integer outputs, and the outputs of
+ * convolutions, which have no kernel that returns floats.
+ */
+export function chooseActivations(
+  graph: Graph,
+  types: ValueTypes,
+  demands: readonly ActivationDemand[],
+): readonly ActivationSite[] {
+  return new ActivationPlanner(graph, types, demands).plan();
+}
+
+class ActivationPlanner {
+  readonly #graph: Graph;
+  readonly #types: ValueTypes;
+  readonly #demands: readonly ActivationDemand[];
+  readonly #integerNodes: ReadonlySet<Node>;
+  readonly #formats = new Map<ValueName, ActivationFormat>();
+  readonly #selectedFrom = new Map<ValueName, readonly ValueName[]>();
+  readonly #isInteger = new Map<ValueName, boolean>();
+  readonly #allEightBits: boolean;
+
+  constructor(graph: Graph, types: ValueTypes, demands: readonly ActivationDemand[]) {
+    this.#graph = graph;
+    this.#types = types;
+    this.#demands = demands;
+    this.#integerNodes = new Set(demands.map((demand) => demand.node));
+    // Sums and averages of values below 8 bits stay in float: their operands would be rounded a second time.
+    this.#allEightBits = demands.every((demand) => demand.format.bits === 8);
+  }
+
+  plan(): readonly ActivationSite[] {
+    for (const { values, format } of this.#demands) {
+      for (const value of values) this.#want(value, format);
+    }
+    for (const { node } of this.#demands) {
+      const carrier = behindActivation(this.#graph, node.outputs[0]);
+      if (this.#isIntegerOutput(carrier) && !this.#formats.has(carrier)) this.#want(carrier, carrierFormat);
+    }
+    return [...this.#formats].map(([value, format]) => ({
+      value,
+      format,
+      isIntegerOutput: this.#isIntegerOutput(value),
+      selectedFrom: this.#selectedFrom.get(value) ?? [],
+    }));
+  }
+
+  /** Quantizes a value, and what it is made of as far up as integer kernels reach. */
+  #want(value: ValueName, format: ActivationFormat): void {
+    const before = this.#formats.get(value);
+    if (before && before.bits >= format.bits) return;
+    this.#formats.set(value, format);
+    const origin = this.#originOf(value);
+    if (origin === undefined || !this.#isIntegerOutput(value)) return;
+    const selected = selectedInputs(origin, this.#graph);
+    if (selected) {
+      const usable = selected.filter((input) => this.#isFloatActivation(input));
+      this.#selectedFrom.set(value, usable);
+      for (const input of usable) this.#want(input, format);
+      return;
+    }
+    for (const input of this.#combined(origin) ?? []) this.#want(input, carrierFormat);
+  }
+
+  /** Whether a value can come out of an integer kernel. */
+  #isIntegerOutput(value: ValueName): boolean {
+    const known = this.#isInteger.get(value);
+    if (known !== undefined) return known;
+    const found = this.#findIntegerOutput(value);
+    this.#isInteger.set(value, found);
+    return found;
+  }
+
+  #findIntegerOutput(value: ValueName): boolean {
+    const origin = this.#originOf(value);
+    // A float16 value passes a Cast on its way to and from the codes, which integer kernels do not look through.
+    if (origin === undefined || this.#graph.isOutput(value)) return false;
+    if (elementTypeOf(this.#types, value) !== "float32") return false;
+    if (isOperator(origin, "Conv")) return this.#integerNodes.has(origin);
+    const selected = selectedInputs(origin, this.#graph);
+    if (selected) return selected.some((input) => this.#isIntegerOutput(input));
+    const combined = this.#combined(origin);
+    return combined?.every((input) => this.#isIntegerOutput(input)) ?? false;
+  }
+
+  #combined(node: Node): readonly ValueName[] | undefined {
+    return this.#allEightBits ? combinedInputs(node, this.#graph, this.#types) : undefined;
+  }
+
+  /** The node that computes a value, the Relu or Clip that an integer kernel takes over not counted. */
+  #originOf(value: ValueName): Node | undefined {
+    const producer = this.#graph.producer(value);
+    if (!isOperator(producer, "Relu", "Clip")) return producer;
+    const source = this.#graph.producer(producer.inputs[0]);
+    const isFused = source !== undefined && behindActivation(this.#graph, producer.inputs[0]) === value;
+    return isFused && (isOperator(source, "Conv") || this.#combined(source)) ? source : producer;
+  }
+
+  #isFloatActivation(value: ValueName): boolean {
+    const type = elementTypeOf(this.#types, value);
+    return (type === "float32" || type === "float16") && !this.#graph.initializers.has(value);
+  }
+}

@@ -1,0 +1,159 @@
+import { withPlace } from "../errors.js";
+import type { Graph, Node, ValueName } from "../graph/graph.js";
+import { type Model, withGraph } from "../graph/model.js";
+import { createNameSource } from "../graph/names.js";
+import { labelOf } from "../graph/node.js";
+import { applyPatch } from "../graph/patch.js";
+import type { ValueTypes } from "../graph/value-types.js";
+import { toRows } from "../tensor/rows.js";
+import { float32Values } from "../tensor/tensor.js";
+import { type ActivationDemand, type ActivationSite, chooseActivations } from "./choose-activations.js";
+import type { LayerChoice, LayerPlan } from "./choose-layers.js";
+import type { Range, Storage } from "./format.js";
+import { chooseActivationGrid } from "./grid.js";
+import { type ActivationGroup, groupActivations } from "./group-activations.js";
+import type { StoredWeight } from "./stored-weight.js";
+import { dequantizeRows, roundToNearest } from "./weight.js";
+import { writeActivations } from "./write-activations.js";
+import { writeWeight } from "./write-weights.js";
+
+/** A network whose layers stand on grids, and what the lowering to a file and the report need to know of it. */
+export interface QuantizedModel {
+  readonly model: Model;
+  readonly layers: readonly QuantizedLayer[];
+  readonly groups: readonly ActivationGroup[];
+}
+
+export interface QuantizedLayer {
+  readonly plan: LayerPlan;
+  readonly label: string;
+  readonly stored: StoredWeight;
+  /** Signal to quantization noise of the weight, in decibels. */
+  readonly weightSqnrDb: number;
+}
+
+/** The activations that a choice of layers asks to have quantized. */
+export function activationSites(graph: Graph, types: ValueTypes, choice: LayerChoice): readonly ActivationSite[] {
+  return chooseActivations(graph, types, demandsOf(choice));
+}
+
+/**
+ * Rounds the weights and puts the activations on their grids.
+ *
+ * @param sites what `activationSites` returned
+ * @param ranges of the values of all sites
+ * @throws RecoupError `model/not-finite` for a weight that holds NaN or infinity
+ */
+export function quantize(
+  model: Model,
+  types: ValueTypes,
+  choice: LayerChoice,
+  sites: readonly ActivationSite[],
+  ranges: ReadonlyMap<ValueName, Range>,
+  storage: Storage,
+): QuantizedModel {
+  const names = createNameSource(model.graph);
+  const groups = groupActivations(sites, ranges, (value) => model.graph.consumers(value).length);
+  const gridded = groups.map(({ sites: members, format, range }) => ({
+    sites: members,
+    grid: chooseActivationGrid(range, format.bits, format.symmetric),
+  }));
+  const inputScales = new Map(gridded.flatMap(({ sites: members, grid }) => members.map((s) => [s.value, grid.scale])));
+  const readers = new Set<Node>(demandsOf(choice).map((demand) => demand.node));
+  const stored = storeWeights(model.graph, choice.layers, storage, inputScales);
+  let graph = applyPatch(model.graph, writeActivations(model.graph, types, gridded, readers, names));
+  for (const [weight, one] of stored) {
+    const sharers = choice.layers.filter((plan) => plan.layer.weight === weight);
+    const weightReaders = sharers.map(({ layer, activation }) => ({ layer, isInteger: activation !== "float" }));
+    graph = applyPatch(graph, writeWeight(graph, one, weightReaders, names));
+  }
+  const layers = choice.layers.map((plan) => {
+    const one = stored.get(plan.layer.weight) as StoredWeight;
+    return { plan, label: labelOf(plan.layer.node), stored: one, weightSqnrDb: weightSqnr(model.graph, one) };
+  });
+  return { model: withGraph(model, graph), layers, groups };
+}
+
+function demandsOf(choice: LayerChoice): readonly ActivationDemand[] {
+  const layers = choice.layers.flatMap(({ layer, activation }) =>
+    activation === "float" || layer.data === undefined
+      ? []
+      : [{ node: layer.node, values: [layer.data], format: activation }],
+  );
+  const products = choice.products.map(({ product, activation }) => ({
+    node: product.node,
+    values: product.operands,
+    format: activation,
+  }));
+  return [...layers, ...products];
+}
+
+function storeWeights(
+  graph: Graph,
+  plans: readonly LayerPlan[],
+  storage: Storage,
+  inputScales: ReadonlyMap<ValueName, number>,
+): ReadonlyMap<ValueName, StoredWeight> {
+  const stored = new Map<ValueName, StoredWeight>();
+  for (const { layer, weight: format } of plans) {
+    if (stored.has(layer.weight)) continue;
+    const tensor = graph.initializers.get(layer.weight);
+    if (!tensor) throw new Error(`${layer.weight} is no initializer`);
+    const rowCount = tensor.shape[layer.channelAxis];
+    try {
+      const rows = toRows(float32Values(tensor), tensor.shape, layer.channelAxis);
+      const bounds = smallestScales(
+        graph,
+        plans.filter((plan) => plan.layer.weight === layer.weight),
+        rowCount,
+        inputScales,
+      );
+      stored.set(layer.weight, {
+        weight: layer.weight,
+        shape: tensor.shape,
+        channelAxis: layer.channelAxis,
+        format,
+        storage,
+        rows: roundToNearest(rows, rowCount, format, bounds),
+      });
+    } catch (error) {
+      throw withPlace(error, { field: layer.weight });
+    }
+  }
+  return stored;
+}
+
+/** A bias becomes an int32 in units of input scale times weight scale: a far smaller weight scale would overflow it. */
+function smallestScales(
+  graph: Graph,
+  sharers: readonly LayerPlan[],
+  rowCount: number,
+  inputScales: ReadonlyMap<ValueName, number>,
+): Float64Array | undefined {
+  const bounds = new Float64Array(rowCount);
+  for (const { layer, activation } of sharers) {
+    const bias = graph.constant(layer.node.inputs[2] ?? "");
+    const scale = inputScales.get(layer.data ?? "");
+    if (activation === "float" || bias === undefined || scale === undefined) continue;
+    const values = float32Values(bias);
+    if (values.length !== rowCount) continue;
+    for (let row = 0; row < rowCount; row++) {
+      bounds[row] = Math.max(bounds[row], Math.abs(values[row]) / (scale * 2 ** 30));
+    }
+  }
+  return bounds.some((bound) => bound > 0) ? bounds : undefined;
+}
+
+function weightSqnr(graph: Graph, stored: StoredWeight): number {
+  const tensor = graph.initializers.get(stored.weight);
+  if (!tensor) throw new Error(`${stored.weight} is no initializer`);
+  const rows = toRows(float32Values(tensor), tensor.shape, stored.channelAxis);
+  const restored = dequantizeRows(stored.rows, tensor.shape[stored.channelAxis]);
+  let signal = 0;
+  let noise = 0;
+  for (let i = 0; i < rows.length; i++) {
+    signal += rows[i] ** 2;
+    noise += (rows[i] - restored[i]) ** 2;
+  }
+  return 10 * Math.log10(signal / noise);
+}

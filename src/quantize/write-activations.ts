@@ -1,0 +1,121 @@
+import type { Graph, Node, ValueName } from "../graph/graph.js";
+import type { NameSource } from "../graph/names.js";
+import { withInputs } from "../graph/node.js";
+import type { GraphPatch } from "../graph/patch.js";
+import { PatchWriter } from "../graph/patch-writer.js";
+import { elementTypeOf, type ValueTypes } from "../graph/value-types.js";
+import { elementCodeOf } from "../tensor/element-code.js";
+import { float32Tensor, uint8Tensor } from "../tensor/tensor.js";
+import type { ActivationSite } from "./choose-activations.js";
+import { type ActivationGrid, refineGrid } from "./grid.js";
+
+/** A group of values with the grid that was chosen for it. */
+export interface GriddedGroup {
+  readonly sites: readonly ActivationSite[];
+  readonly grid: ActivationGrid;
+}
+
+/**
+ * Puts QuantizeLinear and DequantizeLinear behind every site and lets its readers read the dequantized value: all of them
+ * where the value comes out of an integer kernel, else only those that asked for it.
+ *
+ * @param quantizedReaders nodes that read their inputs on a grid
+ */
+export function writeActivations(
+  graph: Graph,
+  types: ValueTypes,
+  groups: readonly GriddedGroup[],
+  quantizedReaders: ReadonlySet<Node>,
+  names: NameSource,
+): GraphPatch {
+  const writer = new PatchWriter(names);
+  const activations = new ActivationWriter(graph, types, writer);
+  const readable = new Map<ValueName, Readable>();
+  for (const group of groups) {
+    for (const [value, forms] of activations.writeGroup(group, quantizedReaders)) readable.set(value, forms);
+  }
+  const rewired = graph.nodes.flatMap((node) => {
+    const inputs = node.inputs.map((input) => readable.get(input)?.nameFor(node) ?? input);
+    return inputs.some((input, i) => input !== node.inputs[i]) ? [{ node, inputs }] : [];
+  });
+  for (const { node, inputs } of rewired) writer.add(withInputs(node, inputs));
+  return writer.finish("quantize activations", { remove: rewired.map(({ node }) => node) });
+}
+
+/** Which form of a value a node reads; undefined means the value itself. */
+interface Readable {
+  nameFor(reader: Node): ValueName | undefined;
+}
+
+class ActivationWriter {
+  readonly #graph: Graph;
+  readonly #types: ValueTypes;
+  readonly #writer: PatchWriter;
+  readonly #largestCodes = new Map<number, ValueName>();
+
+  constructor(graph: Graph, types: ValueTypes, writer: PatchWriter) {
+    this.#graph = graph;
+    this.#types = types;
+    this.#writer = writer;
+  }
+
+  *writeGroup(group: GriddedGroup, readers: ReadonlySet<Node>): Iterable<readonly [ValueName, Readable]> {
+    const members = new Set(group.sites.map((site) => site.value));
+    const base = group.sites[0].value;
+    const parameters = this.#writeGrid(base, group.grid);
+    for (const site of group.sites) {
+      const isOnGrid = (node: Node) => readers.has(node) || node.outputs.some((output) => members.has(output));
+      if (!site.isIntegerOutput) {
+        const dequantized = this.#writePair(site.value, site.value, group.grid, parameters);
+        yield [site.value, { nameFor: (node) => (isOnGrid(node) ? dequantized : undefined) }];
+        continue;
+      }
+      const isLowBit = group.grid.bits < 8 && !this.#graph.consumers(site.value).every(isOnGrid);
+      if (!isLowBit) {
+        const dequantized = this.#writePair(site.value, site.value, group.grid, parameters);
+        yield [site.value, { nameFor: () => dequantized }];
+        continue;
+      }
+      // Readers in float get 8 bits; the coarse grid is a part of the fine one, so its codes are the same as ever.
+      const fineGrid = refineGrid(group.grid);
+      const fineBase = `${site.value}_fine`;
+      const fine = this.#writePair(site.value, fineBase, fineGrid, this.#writeGrid(fineBase, fineGrid));
+      const coarse = this.#writePair(fine, site.value, group.grid, parameters);
+      yield [site.value, { nameFor: (node) => (isOnGrid(node) ? coarse : fine) }];
+    }
+  }
+
+  #writeGrid(base: ValueName, grid: ActivationGrid): readonly [ValueName, ValueName] {
+    return [
+      this.#writer.constant(`${base}_scale`, float32Tensor([], [grid.scale])),
+      this.#writer.constant(`${base}_zero_point`, uint8Tensor([], [grid.zeroPoint])),
+    ];
+  }
+
+  /** @returns the name of the dequantized value, in the float type of the source */
+  #writePair(
+    source: ValueName,
+    base: ValueName,
+    grid: ActivationGrid,
+    parameters: readonly [ValueName, ValueName],
+  ): ValueName {
+    const isHalf = elementTypeOf(this.#types, source) === "float16";
+    const input = isHalf
+      ? this.#writer.node("Cast", [source], `${base}_float32`, { to: elementCodeOf("float32") })
+      : source;
+    let codes = this.#writer.node("QuantizeLinear", [input, ...parameters], `${base}_quantized`);
+    if (grid.bits < 8) codes = this.#writer.node("Clip", [codes, "", this.#largestCode(grid.bits)], `${base}_clipped`);
+    const dequantized = this.#writer.node("DequantizeLinear", [codes, ...parameters], `${base}_dequantized`);
+    if (!isHalf) return dequantized;
+    return this.#writer.node("Cast", [dequantized], `${base}_float16`, { to: elementCodeOf("float16") });
+  }
+
+  /** uint8 saturates at 0 and 255 by itself; grids below 8 bits need their upper end held. */
+  #largestCode(bits: number): ValueName {
+    const known = this.#largestCodes.get(bits);
+    if (known) return known;
+    const name = this.#writer.constant(`largest_${bits}bit_code`, uint8Tensor([], [2 ** bits - 1]));
+    this.#largestCodes.set(bits, name);
+    return name;
+  }
+}

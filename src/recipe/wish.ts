@@ -1,0 +1,33 @@
+import type { LayerWish, WishFor } from "../quantize/choose-layers.js";
+import type { Granularity } from "../quantize/format.js";
+import { matchesNode } from "./match.js";
+import type { FormatRule, Recipe } from "./recipe.js";
+
+/** What a recipe wishes for each layer. */
+export function wishesOf(recipe: Recipe): WishFor {
+  return (node, weight) => {
+    const skip = recipe.skip.find((pattern) => matchesNode([pattern], node, weight));
+    if (skip !== undefined) return { kind: "skip", reason: `the recipe skips ${skip}` };
+    const rule = recipe.formats.find((format) => matchesNode(format.match, node, weight));
+    return rule === undefined ? { kind: "skip", reason: "no format of the recipe matches" } : wishOf(rule);
+  };
+}
+
+function wishOf({ weight, activation }: FormatRule): LayerWish {
+  if (weight === "float") return { kind: "skip", reason: "the recipe leaves its weight in float" };
+  return {
+    kind: "quantize",
+    weight: {
+      bits: weight.bits,
+      granularity: parseGranularity(weight.granularity),
+      symmetric: weight.symmetric ?? weight.bits === 8,
+    },
+    activation: activation === "float" ? "float" : { bits: activation.bits, symmetric: activation.symmetric },
+  };
+}
+
+function parseGranularity(text: string): Granularity {
+  if (text === "channel") return { kind: "per-channel" };
+  if (text === "tensor") return { kind: "per-tensor" };
+  return { kind: "per-group", groupSize: Number(text.slice("group:".length)) };
+}

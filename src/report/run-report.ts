@@ -1,0 +1,105 @@
+import { labelOf } from "../graph/node.js";
+import type { LayerChoice } from "../quantize/choose-layers.js";
+import type { Granularity } from "../quantize/format.js";
+import type { QuantizedModel } from "../quantize/quantize.js";
+import type { Recipe } from "../recipe/recipe.js";
+import type { SiteRecord } from "../walk/walk.js";
+
+/** What a run did, left alone and why, as data: the same content as the report for people. */
+export interface RunReport {
+  readonly schemaVersion: 1;
+  readonly version: string;
+  readonly recipe: Recipe;
+  readonly data: DataRecord;
+  readonly clean: readonly CleanRecord[];
+  readonly blocks: number;
+  readonly layers: readonly LayerRecord[];
+  /** Nodes that stayed in float, with the reason. */
+  readonly skipped: readonly SkippedRecord[];
+  readonly activations: readonly ActivationRecord[];
+  readonly steps: readonly StepRecord[];
+  readonly warnings: readonly string[];
+}
+
+export interface DataRecord {
+  readonly description: string;
+  /** How many samples were used, of how many there are. */
+  readonly samples: number;
+  readonly available: number;
+  readonly fingerprint: string;
+}
+
+export interface CleanRecord {
+  readonly name: string;
+  readonly changed: readonly string[];
+  readonly skipped: readonly { readonly node: string; readonly reason: string }[];
+}
+
+export interface SkippedRecord {
+  readonly name: string;
+  readonly opType: string;
+  readonly reason: string;
+}
+
+export interface LayerRecord {
+  readonly name: string;
+  readonly opType: string;
+  readonly weight: string;
+  readonly shape: readonly number[];
+  readonly bits: number;
+  /** As in recipes: "channel", "tensor", "group:64". */
+  readonly granularity: string;
+  readonly symmetric: boolean;
+  /** Bits of the input, or "float". */
+  readonly activation: number | "float";
+  /** Signal to quantization noise of the weight, in decibels. */
+  readonly weightSqnrDb: number;
+  /** What differs from the recipe, and why. */
+  readonly remarks: readonly string[];
+}
+
+/** Values that share a grid. */
+export interface ActivationRecord {
+  readonly values: readonly string[];
+  readonly bits: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+export interface StepRecord {
+  readonly name: string;
+  readonly sites: readonly SiteRecord[];
+}
+
+export function recordLayers(quantized: QuantizedModel): readonly LayerRecord[] {
+  return quantized.layers.map(({ plan, label, stored, weightSqnrDb }) => ({
+    name: label,
+    opType: plan.layer.node.opType,
+    weight: plan.layer.weight,
+    shape: stored.shape,
+    bits: plan.weight.bits,
+    granularity: granularityText(plan.weight.granularity),
+    symmetric: plan.weight.symmetric,
+    activation: plan.activation === "float" ? "float" : plan.activation.bits,
+    weightSqnrDb,
+    remarks: plan.remarks,
+  }));
+}
+
+export function recordActivations(quantized: QuantizedModel): readonly ActivationRecord[] {
+  return quantized.groups.map(({ sites, format, range }) => ({
+    values: sites.map((site) => site.value),
+    bits: format.bits,
+    low: range.low,
+    high: range.high,
+  }));
+}
+
+export function recordSkipped(choice: LayerChoice): readonly SkippedRecord[] {
+  return choice.skipped.map(({ node, reason }) => ({ name: labelOf(node), opType: node.opType, reason }));
+}
+
+function granularityText(granularity: Granularity): string {
+  if (granularity.kind === "per-group") return `group:${granularity.groupSize}`;
+  return granularity.kind === "per-channel" ? "channel" : "tensor";
+}
