@@ -1,11 +1,11 @@
 import { findLayerBlocks } from "./blocks/layer-blocks.js";
-import type { NamedFeeds } from "./calibrate/collect.js";
 import { collectRanges } from "./calibrate/collect-ranges.js";
 import { cleanModel } from "./clean/index.js";
 import { raiseOpset } from "./clean/opset/raise-opset.js";
 import { compensations } from "./compensate/index.js";
 import { chooseSamples } from "./data/choose.js";
 import type { Samples } from "./data/samples.js";
+import { chooseBatchSize, inBatches, type NamedFeeds } from "./engine/batch.js";
 import { type Engine, withSession } from "./engine/engine.js";
 import { inferValueTypes } from "./engine/infer-types.js";
 import { RecoupError } from "./errors.js";
@@ -76,15 +76,19 @@ export async function quantizeModel(task: QuantizeTask): Promise<QuantizeOutcome
   if (indices.length === 0) throw new RecoupError("data/empty", "holds no samples");
   const sites = activationSites(plan.float.graph, plan.types, plan.choice);
   const values = sites.map((site) => site.value);
-  const ranges = await collectRanges(engine, plan.float, values, samples, indices, (done) =>
-    progress("calibrate", done / indices.length),
-  );
+  const batchSize = await chooseBatchSize(engine, plan.float, plan.types, await take(samples, indices.slice(0, 2)));
+  const batches = () => inBatches(samples.read(indices), batchSize);
+  let done = 0;
+  const ranges = await collectRanges(engine, plan.float, values, batches(), () => {
+    done += batchSize;
+    progress("calibrate", Math.min(done / indices.length, 1));
+  });
 
   progress("quantize", 0);
   const quantized = quantize(plan.float, plan.types, plan.choice, sites, ranges, recipe.storage);
   progress("quantize", 1);
 
-  const compensated = await compensate(task, plan, quantized, indices, progress);
+  const compensated = await compensate(task, plan, quantized, batches, progress);
   const { graph } = compensated.model;
   const fingerprint = await samples.fingerprint();
   const model = withMetadata(
@@ -125,10 +129,10 @@ export async function planModel(model: Model, recipe: Recipe, engine: Engine): P
 }
 
 async function compensate(
-  { recipe, engine, samples }: QuantizeTask,
+  { recipe, engine }: QuantizeTask,
   { float, types }: Plan,
   quantized: QuantizedModel,
-  indices: readonly number[],
+  batches: () => AsyncIterable<NamedFeeds>,
   progress: OnProgress,
 ) {
   const blocks = findLayerBlocks(
@@ -140,7 +144,7 @@ async function compensate(
   let model = quantized.model;
   if (recipe.steps.length === 0) return { model, steps, blocks: blocks.length };
   const taken: NamedFeeds[] = [];
-  for await (const { id, feeds } of samples.read(indices)) taken.push({ id, feeds });
+  for await (const batch of batches()) taken.push(batch);
   for (const [i, { use }] of recipe.steps.entries()) {
     const step = compensations.find((candidate) => candidate.name === use);
     if (!step) throw new RecoupError("recipe/invalid", "is no step", { field: use });
@@ -151,12 +155,18 @@ async function compensate(
       outputAxis: layer.outputAxis,
     }));
     const open = step.open({ float: float.graph, types, layers });
-    const input = { engine, float, current: model, types, blocks, samples: taken };
+    const input = { engine, float, current: model, types, blocks, batches: taken };
     const walked = await walk(input, open, (done) => progress("compensate", (i + done) / recipe.steps.length));
     model = walked.model;
     steps.push({ name: use, sites: walked.records });
   }
   return { model, steps, blocks: blocks.length };
+}
+
+async function take(samples: Samples, indices: readonly number[]): Promise<readonly NamedFeeds[]> {
+  const taken: NamedFeeds[] = [];
+  for await (const sample of samples.read(indices)) taken.push(sample);
+  return taken;
 }
 
 /** What was done goes into the model itself, so that each number can be reproduced from it. */

@@ -1,4 +1,4 @@
-import { type Engine, type Feeds, withSession } from "../engine/engine.js";
+import { type Engine, type RunFeeds, withSession } from "../engine/engine.js";
 import { withPlace } from "../errors.js";
 import { extractGraph } from "../graph/extract.js";
 import { buildGraph, type Graph, type Node, type Value, type ValueName } from "../graph/graph.js";
@@ -7,17 +7,17 @@ import { createNameSource } from "../graph/names.js";
 import type { Tensor } from "../tensor/tensor.js";
 import type { Probe, Statistic, Tap } from "./statistic.js";
 
-/** A sample on its way through the calibration: its feeds, and what to call it in an error. */
-export interface NamedFeeds {
+/** What runs at once: a sample or a batch. */
+export interface NamedRunFeeds {
   readonly id: string;
-  readonly feeds: Feeds;
+  readonly feeds: RunFeeds;
 }
 
 /**
  * Runs samples through a model and folds them into statistics.
  *
  * @param nameOf what a tap is called in the model; undefined where the model does not have it
- * @param onSample called after each sample
+ * @param onBatch called after each batch
  * @throws RecoupError as `Engine.open` and `Session.run`, and `model/not-finite`
  */
 export async function collect(
@@ -25,15 +25,15 @@ export async function collect(
   model: Model,
   statistics: readonly Statistic<unknown>[],
   nameOf: (tap: Tap) => ValueName,
-  samples: AsyncIterable<NamedFeeds> | Iterable<NamedFeeds>,
-  onSample: () => void = () => {},
+  batches: AsyncIterable<NamedRunFeeds> | Iterable<NamedRunFeeds>,
+  onBatch: () => void = () => {},
 ): Promise<void> {
   const unique = [...new Map(statistics.map((statistic) => [statistic.key, statistic])).values()];
   const { graph, probes } = attachProbes(model, unique, nameOf);
   const fetch = probes.flatMap((probe) => probe.outputs);
   const inputs = new Set(graph.inputs.map((input) => input.name));
   await withSession(engine, withGraph(model, graph), { mode: "exact" }, async (session) => {
-    for await (const { id, feeds } of samples) {
+    for await (const { id, feeds } of batches) {
       const fed = new Map([...feeds].filter(([name]) => inputs.has(name)));
       const { outputs } = await session.run(fed, fetch);
       try {
@@ -43,7 +43,7 @@ export async function collect(
       } catch (error) {
         throw withPlace(error, { file: id });
       }
-      onSample();
+      onBatch();
     }
   });
 }

@@ -1,8 +1,18 @@
 import type { Value, ValueName } from "../graph/graph.js";
 import type { Model } from "../graph/model.js";
+import type { ElementType } from "../tensor/element-type.js";
 import type { Tensor } from "../tensor/tensor.js";
 
 export type Feeds = ReadonlyMap<ValueName, Tensor>;
+
+/** A tensor that stays with the runtime: what is fed to a session again and again need not travel each time. */
+export interface HeldTensor {
+  readonly held: number;
+  readonly type: ElementType;
+  readonly shape: readonly number[];
+}
+
+export type RunFeeds = ReadonlyMap<ValueName, Tensor | HeldTensor>;
 
 /**
  * `exact`: what the file says, quantize and dequantize nodes computed in float as they stand; for statistics.
@@ -24,6 +34,9 @@ export interface Engine {
    * it, `engine/cancelled`, `engine/unavailable`
    */
   open(model: Model, options?: OpenOptions): Promise<Session>;
+  /** Hands tensors over to the runtime, which keeps them until they are released. */
+  hold(tensors: Feeds): Promise<ReadonlyMap<ValueName, HeldTensor>>;
+  release(tensors: Iterable<HeldTensor>): Promise<void>;
   /** Ends all sessions. An engine that is closed opens none. */
   close(): Promise<void>;
 }
@@ -37,7 +50,9 @@ export interface Session {
    * @param fetch the outputs and taps to return; all where it is not given
    * @throws RecoupError `engine/run` where the runtime cannot compute the outputs, `engine/crashed`, `engine/cancelled`
    */
-  run(feeds: Feeds, fetch?: readonly ValueName[]): Promise<RunResult>;
+  run(feeds: RunFeeds, fetch?: readonly ValueName[]): Promise<RunResult>;
+  /** Like `run`, but the results stay with the runtime. */
+  runAndHold(feeds: RunFeeds, values: readonly ValueName[]): Promise<ReadonlyMap<ValueName, HeldTensor>>;
   close(): Promise<void>;
 }
 

@@ -18,12 +18,15 @@ import { encodeModel, readModel } from "../onnx/model.js";
 import { type Chunk, totalSize } from "../onnx/wire.js";
 
 export interface WriteOptions {
-  /** Models above this size in bytes get a second file, `NAME.data`, for their tensors. */
-  readonly inlineLimit?: number;
+  /** For a file that nobody needs after a crash: not forced to the disk. */
+  readonly isTemporary?: boolean;
 }
 
-/** protobuf ends at 2 GiB; the rest is slack for readers that hold a message twice. */
-const defaultInlineLimit = 1.5e9;
+/**
+ * Models above this size in bytes get a second file, `NAME.data`, for their tensors: protobuf ends at 2 GiB, and some
+ * readers hold a message twice.
+ */
+const inlineLimit = 1.5e9;
 
 /**
  * Reads a model file; tensors in files beside it are read when they are needed.
@@ -45,11 +48,11 @@ export function readModelFile(path: string): Model {
  * @throws RecoupError `file/unwritable`
  */
 export function writeModelFile(path: string, model: Model, options: WriteOptions = {}): number {
-  const limit = options.inlineLimit ?? defaultInlineLimit;
   let encoded = encodeModel(model);
-  if (totalSize(encoded.chunks) > limit) encoded = encodeModel(model, { externalLocation: `${basename(path)}.data` });
-  if (encoded.externalChunks.length > 0) writeChunks(`${path}.data`, encoded.externalChunks);
-  writeChunks(path, encoded.chunks);
+  if (totalSize(encoded.chunks) > inlineLimit)
+    encoded = encodeModel(model, { externalLocation: `${basename(path)}.data` });
+  if (encoded.externalChunks.length > 0) writeChunks(`${path}.data`, encoded.externalChunks, options);
+  writeChunks(path, encoded.chunks, options);
   return totalSize(encoded.chunks) + totalSize(encoded.externalChunks);
 }
 
@@ -116,7 +119,7 @@ function readRange(file: number, offset: number, sizeBytes: number): Uint8Array 
   return bytes;
 }
 
-function writeChunks(path: string, chunks: readonly Chunk[]): void {
+function writeChunks(path: string, chunks: readonly Chunk[], options: WriteOptions): void {
   const temporary = `${path}.${process.pid}.tmp`;
   let file: number | undefined;
   try {
@@ -127,7 +130,7 @@ function writeChunks(path: string, chunks: readonly Chunk[]): void {
       while (position < bytes.byteLength)
         position += writeSync(file, bytes, position, Math.min(bytes.byteLength - position, 2 ** 30));
     }
-    fsyncSync(file);
+    if (!options.isTemporary) fsyncSync(file);
     closeSync(file);
     file = undefined;
     renameSync(temporary, path);

@@ -3,14 +3,14 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Engine, Feeds, OpenOptions, RunResult, Session } from "../engine/engine.js";
+import type { Engine, Feeds, HeldTensor, OpenOptions, RunFeeds, RunResult, Session } from "../engine/engine.js";
 import { withTaps } from "../engine/taps.js";
 import { type ErrorCode, RecoupError } from "../errors.js";
 import type { ValueName } from "../graph/graph.js";
 import type { Model } from "../graph/model.js";
-import { tensorFromBytes } from "../tensor/tensor.js";
+import { type Tensor, tensorFromBytes } from "../tensor/tensor.js";
 import { writeModelFile } from "./model-file.js";
-import type { Envelope, Reply, Request } from "./runtime-messages.js";
+import type { Envelope, Named, Reply, Request, SentTensor } from "./runtime-messages.js";
 
 export interface RuntimeOptions {
   /** Threads a model runs on; the number of cores where it is not given. */
@@ -23,9 +23,6 @@ export interface RuntimeOptions {
 export function createRuntimeEngine(options: RuntimeOptions = {}): Engine {
   return new RuntimeEngine(options);
 }
-
-/** Models above this size in bytes are handed over with their tensors in a second file: protobuf ends at 2 GiB. */
-const largestSingleFile = 1.5e9;
 
 class RuntimeEngine implements Engine {
   readonly name = "onnxruntime-node";
@@ -40,19 +37,17 @@ class RuntimeEngine implements Engine {
   }
 
   async open(model: Model, options: OpenOptions = {}): Promise<Session> {
-    if (this.#isClosed) throw new RecoupError("engine/unavailable", "the engine is closed");
+    const runtime = this.#runtime();
     refuseFourBitOutputs(model);
-    if (!this.#process?.isAlive) this.#process = new RuntimeProcess(this.#options.signal);
-    const runtime = this.#process;
     const path = join(this.#folder, `${++this.#models}.onnx`);
-    writeModelFile(path, withTaps(model, options.taps ?? []), { inlineLimit: largestSingleFile });
+    writeModelFile(path, withTaps(model, options.taps ?? []), { isTemporary: true });
     const mode = options.mode ?? "exact";
     const reply = await runtime.ask({ kind: "open", path, mode, threads: this.#options.threads }, "engine/refused");
-    if (reply.kind !== "opened") throw new Error(`unexpected reply ${reply.kind}`);
     return {
       inputs: reply.inputs,
       outputs: reply.outputs,
-      run: (feeds, fetch) => runSession(runtime, reply.session, feeds, fetch),
+      run: (feeds, fetch) => run(runtime, reply.session, feeds, fetch),
+      runAndHold: (feeds, values) => runAndHold(runtime, reply.session, feeds, values),
       close: async () => {
         if (runtime.isAlive) await runtime.ask({ kind: "close", session: reply.session }, "engine/run");
         rmSync(path, { force: true });
@@ -61,32 +56,68 @@ class RuntimeEngine implements Engine {
     };
   }
 
+  async hold(tensors: Feeds): Promise<ReadonlyMap<ValueName, HeldTensor>> {
+    const sent = [...tensors].map(([name, tensor]) => [name, toSent(tensor)] as const);
+    const reply = await this.#runtime().ask({ kind: "hold", tensors: sent }, "engine/run");
+    return new Map(reply.tensors);
+  }
+
+  async release(tensors: Iterable<HeldTensor>): Promise<void> {
+    await this.#runtime().ask({ kind: "release", held: [...tensors].map((tensor) => tensor.held) }, "engine/run");
+  }
+
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#process?.end();
     rmSync(this.#folder, { recursive: true, force: true });
   }
+
+  #runtime(): RuntimeProcess {
+    if (this.#isClosed) throw new RecoupError("engine/unavailable", "the engine is closed");
+    if (!this.#process?.isAlive) this.#process = new RuntimeProcess(this.#options.signal);
+    return this.#process;
+  }
 }
 
-async function runSession(
+async function run(
   runtime: RuntimeProcess,
   session: number,
-  feeds: Feeds,
+  feeds: RunFeeds,
   fetch: readonly ValueName[] | undefined,
 ): Promise<RunResult> {
-  const sent = [...feeds].map(([name, tensor]) => ({
-    name,
-    type: tensor.type,
-    shape: tensor.shape,
-    bytes: tensor.bytes(),
-  }));
-  const reply = await runtime.ask({ kind: "run", session, feeds: sent, fetch }, "engine/run");
+  const reply = await runtime.ask({ kind: "run", session, feeds: sendFeeds(feeds), fetch, hold: false }, "engine/run");
   if (reply.kind !== "ran") throw new Error(`unexpected reply ${reply.kind}`);
   const outputs = reply.outputs.map(
-    (tensor) => [tensor.name, tensorFromBytes(tensor.type, tensor.shape, tensor.bytes)] as const,
+    ([name, tensor]) => [name, tensorFromBytes(tensor.type, tensor.shape, tensor.bytes)] as const,
   );
   return { outputs: new Map(outputs), elapsedMs: reply.elapsedMs };
 }
+
+async function runAndHold(
+  runtime: RuntimeProcess,
+  session: number,
+  feeds: RunFeeds,
+  values: readonly ValueName[],
+): Promise<ReadonlyMap<ValueName, HeldTensor>> {
+  const request: Request = { kind: "run", session, feeds: sendFeeds(feeds), fetch: values, hold: true };
+  const reply = await runtime.ask(request, "engine/run");
+  if (reply.kind !== "held") throw new Error(`unexpected reply ${reply.kind}`);
+  return new Map(reply.tensors);
+}
+
+function sendFeeds(feeds: RunFeeds): Named<SentTensor | HeldTensor> {
+  return [...feeds].map(([name, tensor]) => [name, "held" in tensor ? tensor : toSent(tensor)] as const);
+}
+
+function toSent(tensor: Tensor): SentTensor {
+  return { type: tensor.type, shape: tensor.shape, bytes: tensor.bytes() };
+}
+
+/** Which reply answers which request. */
+type ReplyTo<R extends Request> = Extract<
+  Reply,
+  { kind: { open: "opened"; run: "ran" | "held"; hold: "held"; release: "done"; close: "done" }[R["kind"]] }
+>;
 
 interface Pending {
   readonly onFailure: ErrorCode;
@@ -127,8 +158,8 @@ class RuntimeProcess {
     return this.#end === undefined;
   }
 
-  ask(body: Request, onFailure: ErrorCode): Promise<Reply> {
-    return new Promise((resolve, reject) => {
+  ask<R extends Request>(body: R, onFailure: ErrorCode): Promise<ReplyTo<R>> {
+    return new Promise<Reply>((resolve, reject) => {
       if (this.#end) return reject(this.#end);
       const id = ++this.#lastId;
       this.#pending.set(id, { onFailure, resolve, reject });
@@ -139,7 +170,7 @@ class RuntimeProcess {
         }
       });
       return undefined;
-    });
+    }) as Promise<ReplyTo<R>>;
   }
 
   end(): void {

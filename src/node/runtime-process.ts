@@ -3,13 +3,15 @@
  * or broken model can end the process: neither may reach the tool.
  */
 import { InferenceSession, Tensor as RuntimeTensor } from "onnxruntime-node";
-import type { RunMode } from "../engine/engine.js";
+import type { HeldTensor, RunMode } from "../engine/engine.js";
 import type { Value } from "../graph/graph.js";
 import type { ElementType } from "../tensor/element-type.js";
 import type { Envelope, Reply, Request, SentTensor } from "./runtime-messages.js";
 
 const sessions = new Map<number, InferenceSession>();
+const held = new Map<number, RuntimeTensor>();
 let lastSession = 0;
+let lastHeld = 0;
 
 process.on("message", async (message) => {
   const { id, body } = message as Envelope<Request>;
@@ -23,11 +25,16 @@ async function answer(request: Request): Promise<Reply> {
     case "open":
       return open(request.path, request.mode, request.threads);
     case "run":
-      return run(sessionOf(request.session), request.feeds, request.fetch);
+      return run(request);
+    case "hold":
+      return { kind: "held", tensors: request.tensors.map(([name, tensor]) => [name, hold(toRuntime(name, tensor))]) };
+    case "release":
+      for (const id of request.held) held.delete(id);
+      return { kind: "done" };
     case "close":
       await sessionOf(request.session).release();
       sessions.delete(request.session);
-      return { kind: "closed" };
+      return { kind: "done" };
   }
 }
 
@@ -51,17 +58,20 @@ async function open(path: string, mode: RunMode, threads: number | undefined): P
   };
 }
 
-async function run(
-  session: InferenceSession,
-  sent: readonly SentTensor[],
-  fetch: readonly string[] | undefined,
-): Promise<Reply> {
-  const feeds = Object.fromEntries(sent.map((tensor) => [tensor.name, toRuntime(tensor)]));
+async function run(request: Extract<Request, { kind: "run" }>): Promise<Reply> {
+  const session = sessionOf(request.session);
+  const feeds = Object.fromEntries(request.feeds.map(([name, tensor]) => [name, toRuntime(name, tensor)]));
   const start = performance.now();
-  const results = await session.run(feeds, [...(fetch ?? session.outputNames)]);
+  const results = await session.run(feeds, [...(request.fetch ?? session.outputNames)]);
   const elapsedMs = performance.now() - start;
-  const outputs = Object.entries(results).map(([name, tensor]) => fromRuntime(name, tensor));
-  return { kind: "ran", outputs, elapsedMs };
+  const outputs = Object.entries(results);
+  if (request.hold) return { kind: "held", tensors: outputs.map(([name, tensor]) => [name, hold(tensor)]) };
+  return { kind: "ran", outputs: outputs.map(([name, tensor]) => [name, fromRuntime(name, tensor)]), elapsedMs };
+}
+
+function hold(tensor: RuntimeTensor): HeldTensor {
+  held.set(++lastHeld, tensor);
+  return { held: lastHeld, type: tensor.type as ElementType, shape: tensor.dims };
 }
 
 function sessionOf(id: number): InferenceSession {
@@ -72,8 +82,11 @@ function sessionOf(id: number): InferenceSession {
 
 function toValue(metadata: InferenceSession.ValueMetadata): Value {
   if (!metadata.isTensor) return { name: metadata.name, type: { kind: "other" } };
+  const elementType = metadata.type as ElementType;
+  // The binding gives the same empty list for a scalar and for a value of which not even the rank is known.
+  if (metadata.shape.length === 0) return { name: metadata.name, type: { kind: "tensor", elementType } };
   const shape = metadata.shape.map((size) => (size === "" || size === -1 ? null : size));
-  return { name: metadata.name, type: { kind: "tensor", elementType: metadata.type as ElementType, shape } };
+  return { name: metadata.name, type: { kind: "tensor", elementType, shape } };
 }
 
 const arrayTypes = {
@@ -91,10 +104,15 @@ const arrayTypes = {
   bool: Uint8Array,
 } as const;
 
-function toRuntime(tensor: SentTensor): RuntimeTensor {
+function toRuntime(name: string, tensor: SentTensor | HeldTensor): RuntimeTensor {
+  if ("held" in tensor) {
+    const known = held.get(tensor.held);
+    if (!known) throw new Error(`${name}: the tensor was released`);
+    return known;
+  }
   const arrayType = arrayTypes[tensor.type as keyof typeof arrayTypes];
-  if (!arrayType) throw new Error(`${tensor.name}: a ${tensor.type} tensor cannot be fed`);
-  const bytes = tensor.bytes.byteOffset % 8 === 0 ? tensor.bytes : tensor.bytes.slice();
+  if (!arrayType) throw new Error(`${name}: a ${tensor.type} tensor cannot be fed`);
+  const bytes = tensor.bytes.byteOffset % 8 === 0 ? tensor.bytes : new Uint8Array(tensor.bytes);
   const data = new arrayType(
     bytes.buffer as ArrayBuffer,
     bytes.byteOffset,
@@ -107,5 +125,5 @@ function fromRuntime(name: string, tensor: RuntimeTensor): SentTensor {
   const data = tensor.data;
   if (!ArrayBuffer.isView(data)) throw new Error(`${name}: a ${tensor.type} tensor cannot be fetched`);
   const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  return { name, type: tensor.type as ElementType, shape: tensor.dims, bytes };
+  return { type: tensor.type as ElementType, shape: tensor.dims, bytes };
 }

@@ -147,9 +147,9 @@ export function bytesOf(array: ArrayBufferView): Uint8Array {
   return new Uint8Array(array.buffer as ArrayBuffer, array.byteOffset, array.byteLength);
 }
 
-/** Views of a file are at any address; typed arrays are not: copy where they must be. */
+/** Views of a file are at any address; typed arrays are not: copy where they must be. `slice` of a Node buffer copies nothing. */
 function aligned(bytes: Uint8Array, size: number): [ArrayBuffer, number, number] {
-  const source = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
+  const source = bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes);
   return [source.buffer as ArrayBuffer, source.byteOffset, source.byteLength / size];
 }
 

@@ -1,15 +1,15 @@
 import type { Block } from "../blocks/blocks.js";
-import { collect, type NamedFeeds } from "../calibrate/collect.js";
+import { collect, type NamedRunFeeds } from "../calibrate/collect.js";
 import type { Statistic, Tap } from "../calibrate/statistic.js";
 import type { OpenSite, OpenStep } from "../compensate/step.js";
-import { type Engine, withSession } from "../engine/engine.js";
+import type { NamedFeeds } from "../engine/batch.js";
+import { type Engine, type HeldTensor, withSession } from "../engine/engine.js";
 import { extractGraph } from "../graph/extract.js";
 import type { Graph, Value, ValueName } from "../graph/graph.js";
 import { joinGraphs } from "../graph/join.js";
 import { type Model, withGraph } from "../graph/model.js";
 import { applyPatch } from "../graph/patch.js";
 import type { ValueTypes } from "../graph/value-types.js";
-import type { Tensor } from "../tensor/tensor.js";
 import { groupByDepth } from "./depth.js";
 
 /** The two networks that the walk goes through side by side: values of the same name mean the same in both. */
@@ -19,7 +19,7 @@ export interface WalkInput {
   readonly current: Model;
   readonly types: ValueTypes;
   readonly blocks: readonly Block[];
-  readonly samples: readonly NamedFeeds[];
+  readonly batches: readonly NamedFeeds[];
 }
 
 /** What became of a site. */
@@ -40,11 +40,11 @@ export interface WalkResult {
 /** Called with the share of the walk that is done, from 0 to 1. */
 export type OnProgress = (done: number) => void;
 
-/** What a sample's tensors at a cut are, in both networks. */
+/** The tensors of a batch at a cut, in both networks. They stay with the runtime. */
 interface Carried {
   readonly id: string;
-  readonly float: ReadonlyMap<ValueName, Tensor>;
-  readonly current: ReadonlyMap<ValueName, Tensor>;
+  readonly float: ReadonlyMap<ValueName, HeldTensor>;
+  readonly current: ReadonlyMap<ValueName, HeldTensor>;
 }
 
 /** Values of the float network get this prefix where both networks run as one graph. */
@@ -58,7 +58,7 @@ const floatPrefix = "float/";
 export async function walk(input: WalkInput, step: OpenStep, onProgress: OnProgress = () => {}): Promise<WalkResult> {
   const records: SiteRecord[] = step.unusable.map(({ label, reason }) => ({ label, kind: "skipped", reason }));
   let current = input.current;
-  let carried: readonly Carried[] = input.samples.map(({ id, feeds }) => ({ id, float: feeds, current: feeds }));
+  let carried = await hold(input.engine, input.batches);
   for (const [index, block] of input.blocks.entries()) {
     const own = new Set(block.nodes.flatMap((node) => node.outputs));
     const sites = step.sites.filter((site) => own.has(site.value));
@@ -72,6 +72,7 @@ export async function walk(input: WalkInput, step: OpenStep, onProgress: OnProgr
     if (index < input.blocks.length - 1) carried = await carryOn(input, current, block, carried);
     onProgress((index + 1) / input.blocks.length);
   }
+  await input.engine.release(carried.flatMap(tensorsOf));
   return { model: current, records };
 }
 
@@ -135,22 +136,38 @@ async function carryOn(
   const fed = new Set(joined.inputs.map((value) => value.name));
   const next: Carried[] = [];
   await withSession(input.engine, withGraph(current, joined), { mode: "exact" }, async (session) => {
-    for (const sample of carried) {
-      const feeds = new Map([...joinFeeds(sample).feeds].filter(([name]) => fed.has(name)));
-      const { outputs } = await session.run(feeds);
-      const take = (before: ReadonlyMap<ValueName, Tensor>, prefix: string) =>
-        new Map(block.outputs.map((value) => [value, outputs.get(prefix + value) ?? before.get(value)] as const));
-      next.push({
-        id: sample.id,
-        float: take(sample.float, floatPrefix) as ReadonlyMap<ValueName, Tensor>,
-        current: take(sample.current, "") as ReadonlyMap<ValueName, Tensor>,
-      });
+    const names = joined.outputs.map((output) => output.name);
+    for (const batch of carried) {
+      const feeds = new Map([...joinFeeds(batch).feeds].filter(([name]) => fed.has(name)));
+      const computed = await session.runAndHold(feeds, names);
+      const take = (before: ReadonlyMap<ValueName, HeldTensor>, prefix: string) =>
+        new Map(
+          block.outputs.map((value) => [value, (computed.get(prefix + value) ?? before.get(value)) as HeldTensor]),
+        );
+      const after = { id: batch.id, float: take(batch.float, floatPrefix), current: take(batch.current, "") };
+      const kept = new Set(tensorsOf(after));
+      await input.engine.release(tensorsOf(batch).filter((tensor) => !kept.has(tensor)));
+      next.push(after);
     }
   });
   return next;
 }
 
-function joinFeeds({ id, float, current }: Carried): NamedFeeds {
+/** Hands the batches over to the runtime; both networks start from the same tensors. */
+async function hold(engine: Engine, batches: readonly NamedFeeds[]): Promise<readonly Carried[]> {
+  const carried: Carried[] = [];
+  for (const { id, feeds } of batches) {
+    const tensors = await engine.hold(feeds);
+    carried.push({ id, float: tensors, current: tensors });
+  }
+  return carried;
+}
+
+function tensorsOf({ float, current }: Carried): readonly HeldTensor[] {
+  return [...new Set([...float.values(), ...current.values()])];
+}
+
+function joinFeeds({ id, float, current }: Carried): NamedRunFeeds {
   return {
     id,
     feeds: new Map([...[...float].map(([name, tensor]) => [floatPrefix + name, tensor] as const), ...current]),
