@@ -9,7 +9,7 @@ import { chooseBatchSize, inBatches, type NamedFeeds } from "./engine/batch.js";
 import { type Engine, withSession } from "./engine/engine.js";
 import { inferValueTypes } from "./engine/infer-types.js";
 import { RecoupError } from "./errors.js";
-import { type Model, withGraph } from "./graph/model.js";
+import { type Model, opsetOf, withGraph } from "./graph/model.js";
 import { refuseNotANumber } from "./graph/not-a-number.js";
 import { applyPatch } from "./graph/patch.js";
 import type { ValueTypes } from "./graph/value-types.js";
@@ -119,13 +119,19 @@ export async function quantizeModel(task: QuantizeTask): Promise<QuantizeOutcome
 
 /** Cleans a model and decides on its layers, in the form that the runtime's kernels want. */
 export async function planModel(model: Model, recipe: Recipe, engine: Engine): Promise<Plan> {
-  const cleaned = await cleanModel(raiseOpset(model, neededOpset(recipe)), { engine });
+  const cleaned = await cleanModel(model, { engine });
+  const raised = await raiseCleaned(cleaned.model, neededOpset(recipe), engine);
   const wantsIntegers = recipe.formats.some((format) => format.activation !== "float");
-  const before = await inferValueTypes(engine, cleaned.model);
-  const float = wantsIntegers ? prepareForIntegers(cleaned.model, before) : cleaned.model;
-  const types = float === cleaned.model ? before : await inferValueTypes(engine, float);
+  const before = await inferValueTypes(engine, raised);
+  const float = wantsIntegers ? prepareForIntegers(raised, before) : raised;
+  const types = float === raised ? before : await inferValueTypes(engine, float);
   const choice = chooseLayers(float.graph, types, findLayers(float.graph, types), wishesOf(recipe));
   return { float, types, choice, clean: cleaned.steps };
+}
+
+/** Known ranks spare nodes where the meaning of an operator changed with its version. */
+async function raiseCleaned(model: Model, opset: number, engine: Engine): Promise<Model> {
+  return opsetOf(model) >= opset ? model : raiseOpset(model, opset, await inferValueTypes(engine, model));
 }
 
 async function compensate(
@@ -143,6 +149,7 @@ async function compensate(
   const steps: StepRecord[] = [];
   let model = quantized.model;
   if (recipe.steps.length === 0) return { model, steps, blocks: blocks.length };
+  progress("compensate", 0);
   const taken: NamedFeeds[] = [];
   for await (const batch of batches()) taken.push(batch);
   for (const [i, { use }] of recipe.steps.entries()) {

@@ -36,8 +36,8 @@ const patterns = z
 const format = z.strictObject({
   /** Patterns on the names of nodes and weights, `*` for any text; a pattern `op:Conv` is on the operator. */
   match: patterns.default(["*"]),
-  weight: z.union([z.literal("float"), weight]).prefault({}),
-  activation: z.union([z.literal("float"), activation]).prefault({}),
+  weight: z.union([z.literal("float"), weight], { error: 'is "float" or a format' }).prefault({}),
+  activation: z.union([z.literal("float"), activation], { error: 'is "float" or a format' }).prefault({}),
 });
 
 const stepNames = compensations.map((step) => step.name) as [string, ...string[]];
@@ -73,9 +73,17 @@ export type FormatRule = Recipe["formats"][number];
 export function parseRecipe(value: unknown, file?: string): Recipe {
   const result = recipeSchema.safeParse(value);
   if (result.success) return result.data;
-  const [issue] = result.error.issues;
+  const issue = mostSpecific(result.error.issues[0]);
   const field = issue.path.map((part) => (typeof part === "number" ? `[${part}]` : `.${String(part)}`)).join("");
   throw new RecoupError("recipe/invalid", issue.message, { file, field: field.replace(/^\./, "") || undefined });
+}
+
+/** Of the ways in which a choice of forms was missed, the one that got furthest into the value. */
+function mostSpecific(issue: z.core.$ZodIssue): { readonly path: readonly PropertyKey[]; readonly message: string } {
+  if (issue.code !== "invalid_union") return issue;
+  const inner = issue.errors.flatMap(([first]) => (first === undefined ? [] : [mostSpecific(first)]));
+  const [deepest] = inner.filter(({ path }) => path.length > 0).sort((a, b) => b.path.length - a.path.length);
+  return deepest === undefined ? issue : { path: [...issue.path, ...deepest.path], message: deepest.message };
 }
 
 /** The version of the standard's operators that what a recipe writes needs. */

@@ -1,0 +1,94 @@
+import { type Graph, type Node, subgraphsOf, type ValueName } from "../graph/graph.js";
+import { opsetOf, withGraph } from "../graph/model.js";
+import { collectNames } from "../graph/names.js";
+import { labelOf } from "../graph/node.js";
+import { applyPatch, type GraphPatch } from "../graph/patch.js";
+import { type IdentityFacts, passedInput, typesNeeded } from "./identity-rules.js";
+import type { CleanPass, PassResult } from "./pass.js";
+import { inferStaticTypes } from "./static-types.js";
+
+/** A node whose output always is one of its inputs. */
+interface Passing {
+  readonly node: Node;
+  readonly from: ValueName;
+  readonly to: ValueName;
+}
+
+/**
+ * Takes out nodes that pass a value on unchanged: their readers read that value. A graph output keeps its name, so there
+ * the producer of the value writes it instead; an output that is an input or constant of the graph keeps its node.
+ */
+export const removeIdentities: CleanPass = {
+  name: "remove-identities",
+  async run(model, { engine }): Promise<PassResult> {
+    const needed = model.graph.nodes.flatMap((node) => typesNeeded(node, model.graph));
+    const types = needed.length === 0 ? new Map() : await inferStaticTypes(model, engine, needed);
+    const changed: string[] = [];
+    let { graph } = model;
+    for (;;) {
+      const found = findPassing({ graph, opset: opsetOf(model), types });
+      const inner = found.filter(({ from }) => !graph.isOutput(from));
+      const patch = inner.length > 0 ? bypass(inner) : renameProducer(graph, found);
+      if (patch === undefined) break;
+      changed.push(...(patch.remove ?? []).filter((node) => isAmong(found, node)).map(describe));
+      graph = applyPatch(graph, patch);
+    }
+    return { model: changed.length > 0 ? withGraph(model, graph) : model, changed, skipped: [] };
+  },
+};
+
+function findPassing(facts: IdentityFacts): readonly Passing[] {
+  return facts.graph.nodes.flatMap((node) => {
+    const to = passedInput(node, facts);
+    const [from] = node.outputs;
+    return to === undefined || hides(facts.graph, from, to) ? [] : [{ node, from, to }];
+  });
+}
+
+/** Whether a body that reads a value has one of its own under the name that would take the value's place. */
+function hides(graph: Graph, from: ValueName, to: ValueName): boolean {
+  return graph.consumers(from).some((reader) =>
+    subgraphsOf(reader).some((body) => {
+      const names = new Set<string>();
+      collectNames(body, names);
+      return body.captures.has(from) && !body.captures.has(to) && names.has(to);
+    }),
+  );
+}
+
+/** All readers of what the nodes write read what the nodes read, through chains of them. */
+function bypass(found: readonly Passing[]): GraphPatch {
+  const next = new Map(found.map(({ from, to }) => [from, to] as const));
+  const redirect = new Map(
+    [...next].map(([from, to]) => {
+      let target = to;
+      for (let further = next.get(target); further !== undefined; further = next.get(target)) target = further;
+      return [from, target] as const;
+    }),
+  );
+  return { label: removeIdentities.name, remove: found.map(({ node }) => node), redirect };
+}
+
+/** One node that writes a graph output goes, and the producer of what it passes on writes the output. */
+function renameProducer(graph: Graph, found: readonly Passing[]): GraphPatch | undefined {
+  for (const { node, from, to } of found) {
+    const producer = graph.producer(to);
+    if (producer === undefined || graph.isOutput(to)) continue;
+    const outputs = producer.outputs.map((output) => (output === to ? from : output));
+    return {
+      label: removeIdentities.name,
+      remove: [node, producer],
+      add: [{ ...producer, outputs }],
+      redirect: new Map([[to, from]]),
+    };
+  }
+  return undefined;
+}
+
+function isAmong(found: readonly Passing[], node: Node): boolean {
+  return found.some((passing) => passing.node === node);
+}
+
+function describe(node: Node): string {
+  return `${labelOf(node)}: ${node.opType} that passes its input on was removed`;
+}

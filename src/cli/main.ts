@@ -1,0 +1,31 @@
+#!/usr/bin/env node
+import { CommanderError } from "commander";
+import { RecoupError } from "../errors.js";
+import { createProgram } from "./program.js";
+
+/** 0 done, 1 failed, 2 bad input, 130 interrupted. */
+async function main(): Promise<number> {
+  const interrupt = new AbortController();
+  process.once("SIGINT", () => {
+    interrupt.abort();
+    // A second one ends the process at once, as it does by default.
+  });
+  try {
+    await createProgram(interrupt.signal).parseAsync();
+    return 0;
+  } catch (error) {
+    if (interrupt.signal.aborted) return 130;
+    // commander has printed its own line: what is unknown, what is missing, or the help that was asked for.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    if (error instanceof RecoupError) {
+      process.stderr.write(`recoup: ${error.toLine()}\n`);
+      return error.exitCode;
+    }
+    process.stderr.write(`recoup: this is a defect of Recoup, please report it\n${(error as Error).stack ?? error}\n`);
+    return 1;
+  }
+}
+
+// A reader that has seen enough (`recoup inspect … | head`) is no failure.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
+process.exitCode = await main();

@@ -1,0 +1,26 @@
+import { Command } from "commander";
+import { version } from "../version.js";
+import { compareCommand } from "./compare.js";
+import { evaluateCommand } from "./evaluate.js";
+import { inspectCommand } from "./inspect.js";
+import { quantizeCommand } from "./quantize.js";
+
+export function createProgram(signal: AbortSignal): Command {
+  const program = new Command("recoup")
+    .description("Makes ONNX models small and recoups the accuracy that quantization lost. No training, no Python.")
+    .version(version)
+    .exitOverride()
+    .showHelpAfterError("(recoup --help shows the commands, recoup COMMAND --help their options)")
+    .addHelpText(
+      "after",
+      `
+Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.
+
+Example:
+  recoup quantize model.onnx -o small.onnx --data pictures/ --weights 4 --steps bc`,
+    );
+  for (const command of [inspectCommand(), quantizeCommand(signal), evaluateCommand(signal), compareCommand(signal)]) {
+    program.addCommand(command.exitOverride());
+  }
+  return program;
+}

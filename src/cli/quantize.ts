@@ -1,0 +1,124 @@
+import { writeFileSync } from "node:fs";
+import { Command } from "commander";
+import { compensations } from "../compensate/index.js";
+import { printable, RecoupError } from "../errors.js";
+import { checkOutput } from "../node/model-source.js";
+import { type Quantized, type QuantizeOptions, quantize } from "../node/quantize.js";
+import { renderReport } from "../report/html.js";
+import { bitsOrNone, commaList, wholeNumber } from "./arguments.js";
+import { formatBytes, formatDb, formatMs, formatNats, formatPercent, formatRatio, formatTable } from "./format.js";
+import { Progress, printWarnings } from "./progress.js";
+
+interface Flags extends QuantizeOptions {
+  readonly output: string;
+  readonly report?: string;
+  readonly json?: string | true;
+}
+
+export function quantizeCommand(signal: AbortSignal): Command {
+  return new Command("quantize")
+    .description("Write a small model: round weights and activations, compensate, say what it gained and cost.")
+    .argument("<model>", "the ONNX model")
+    .requiredOption("-o, --output <file>", "where to write the small model")
+    .requiredOption("--data <path>", "calibration samples: a folder of pictures, .npy, .npz or .jsonl")
+    .option("--samples <count>", "how many of them to use (default: 128)", wholeNumber("--samples", 1))
+    .option("--weights <bits>", "bits of the weights, 2 to 8 (default: 8)", wholeNumber("--weights", 0))
+    .option("--activations <bits>", "bits of the activations, 2 to 8, or none (default: 8)", bitsOrNone)
+    .option("--granularity <kind>", "what shares a scale: channel, tensor or group:SIZE (default: channel)")
+    .option("--symmetric", "symmetric weights at every width (default: at 8 bits only)")
+    .option("--storage <kind>", "how codes below 8 bits are stored: packed, int8 or onnx (default: packed)")
+    .option("--steps <names>", `compensations, in order: ${stepHelp()} (default: none)`, commaList)
+    .option("--recipe <file>", "a recipe in JSON; flags override it")
+    .option("--preprocess <file>", "a Hugging Face preprocessor_config.json (default: the one beside the model)")
+    .option("--skip <patterns...>", "nodes to leave in float: names with * for any text, or op:Conv")
+    .option("--seed <number>", "chooses the samples (default: 0)", wholeNumber("--seed", 0))
+    .option("--threads <count>", "threads of the runtime (default: one a core)", wholeNumber("--threads", 1))
+    .option("--report <file>", "write a report for people, in HTML")
+    .option("--json [file]", "write the report as JSON, to stdout where no file is given")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  recoup quantize model.onnx -o small.onnx --data pictures/
+  recoup quantize model.onnx -o small.onnx --data calib.npy --weights 4 --activations 8 --steps bc
+  recoup quantize llm.onnx -o small.onnx --data prompts.jsonl --weights 4 --activations none --granularity group:32`,
+    )
+    .action(async (model: string, flags: Flags) => run(model, flags, signal));
+}
+
+async function run(model: string, flags: Flags, signal: AbortSignal): Promise<void> {
+  const { report, json, ...options } = flags;
+  for (const path of [report, json]) if (typeof path === "string") checkOutput(path, [model, options.output]);
+  const progress = new Progress();
+  const result = await quantize(model, { ...options, signal, onProgress: progress.update }).finally(() =>
+    progress.finish(),
+  );
+  printWarnings(result.report.warnings);
+  if (report !== undefined) writeText(report, renderReport(model, options.output, result));
+  const data = () => `${JSON.stringify(jsonOf(model, options.output, result), undefined, 2)}\n`;
+  if (json === true || json === "-") process.stdout.write(data());
+  else {
+    if (json !== undefined) writeText(json, data());
+    process.stdout.write(summarize(model, options.output, result, flags));
+  }
+}
+
+function jsonOf(model: string, output: string, { report, cost, elapsedMs }: Quantized) {
+  return { model, output, cost, elapsedMs, ...report };
+}
+
+function summarize(model: string, output: string, { report, cost, elapsedMs }: Quantized, flags: Flags): string {
+  const integer = report.layers.filter((layer) => layer.activation !== "float").length;
+  const total = Object.values(elapsedMs).reduce((sum, ms) => sum + ms, 0);
+  const { latency, output: error } = cost;
+  const rows = [
+    ["size", `${formatBytes(cost.sourceBytes)} → ${formatBytes(cost.bytes)} (${formatRatio(cost.sizeRatio)})`],
+    [
+      "latency",
+      `${formatMs(latency.referenceMs)} → ${formatMs(latency.modelMs)} (${formatRatio(latency.ratio)}), one sample`,
+    ],
+    [
+      "error",
+      `agreement ${formatPercent(error.agreement)}, KL ${formatNats(error.kl)}, ${formatDb(error.sqnrDb)}` +
+        ` (${error.samples} calibration samples)`,
+    ],
+    [
+      "layers",
+      `${report.layers.length} quantized, ${integer} of them on integer kernels; ${report.skipped.length} left in float`,
+    ],
+    ...report.steps.map(({ name, sites }) => {
+      const solved = sites.filter((site) => site.kind === "solved").length;
+      return [name, `${solved} of ${sites.length} layers compensated`];
+    }),
+    ["time", formatMs(total)],
+  ];
+  const reasons = [
+    ...report.skipped.map(({ name, reason }) => [name, `left in float: ${reason}`]),
+    ...report.layers.flatMap(({ name, remarks }) => remarks.map((remark) => [name, remark])),
+    ...report.steps.flatMap(({ name: step, sites }) =>
+      sites.flatMap((site) => (site.kind === "skipped" ? [[site.label, `${step}: ${site.reason}`]] : [])),
+    ),
+  ];
+  const preprocess = flags.preprocess ? ` --preprocess ${flags.preprocess}` : "";
+  const next = `recoup compare ${model} ${output} --data ${flags.data}${preprocess}`;
+  return [
+    `${printable(model)} → ${printable(output)}`,
+    formatTable(rows),
+    ...(reasons.length > 0 ? [formatTable(reasons, 8)] : []),
+    `Next: ${printable(next)}`,
+    "",
+  ].join("\n");
+}
+
+function writeText(path: string, text: string): void {
+  try {
+    writeFileSync(path, text);
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code;
+    throw new RecoupError("file/unwritable", `cannot be written (${code})`, { file: path }, { cause });
+  }
+}
+
+function stepHelp(): string {
+  return compensations.map(({ name }) => name).join(", ");
+}

@@ -1,0 +1,111 @@
+import type { Sample } from "../data/samples.js";
+import type { RunResult, Session } from "../engine/engine.js";
+import { quantile } from "../evaluate/latency.js";
+import { argMax, divergence, type SignalNoise, signalNoise, sqnrDb } from "../evaluate/outputs.js";
+import { isFloatType } from "../tensor/element-type.js";
+import { float32Values, type Tensor } from "../tensor/tensor.js";
+
+/** How far a model's outputs are from a reference's on the same samples. */
+export interface OutputComparison {
+  readonly samples: number;
+  /** Over all float outputs together, in decibels. */
+  readonly sqnrDb: number;
+  /** Share of rows of the first output with the same largest value, in percent. */
+  readonly agreement: number;
+  /** Mean divergence of the softmax of the rows of the first output, in nats. */
+  readonly kl: number;
+}
+
+export interface LatencyComparison {
+  /** Median in milliseconds. */
+  readonly referenceMs: number;
+  readonly modelMs: number;
+  /** Model by reference: below 1 is faster. */
+  readonly ratio: number;
+}
+
+/** Runs both models on each sample. A row is what lies along the last axis that is not of size 1. */
+export async function compareOutputs(
+  reference: Session,
+  model: Session,
+  samples: AsyncIterable<Sample>,
+  onSample: () => void = () => {},
+): Promise<OutputComparison> {
+  let total: SignalNoise = { signal: 0, noise: 0 };
+  let count = 0;
+  let rows = 0;
+  let agreements = 0;
+  let kl = 0;
+  for await (const { feeds } of samples) {
+    const truth = await reference.run(feeds);
+    const other = await model.run(feeds);
+    for (const [left, right] of pairs(reference, truth, other)) {
+      const { signal, noise } = signalNoise(float32Values(left), float32Values(right));
+      total = { signal: total.signal + signal, noise: total.noise + noise };
+    }
+    const [first] = pairs(reference, truth, other);
+    for (const [left, right] of first ? pairRows(...first) : []) {
+      rows++;
+      if (argMax(left) === argMax(right)) agreements++;
+      kl += divergence(left, right);
+    }
+    count++;
+    onSample();
+  }
+  const perRow = Math.max(rows, 1);
+  return { samples: count, sqnrDb: sqnrDb(total), agreement: (100 * agreements) / perRow, kl: kl / perRow };
+}
+
+/** How often the two models take turns, and how many runs of a turn count. */
+const turns = 12;
+const countedRuns = 3;
+
+/**
+ * Times two models in turns, so that what the machine does besides hits both. The first run of a turn does not count: the
+ * other model's threads may still be busy, and the caches are its.
+ */
+export async function compareLatency(
+  reference: Session,
+  model: Session,
+  samples: readonly Sample[],
+): Promise<LatencyComparison> {
+  const times: { readonly reference: number[]; readonly model: number[] } = { reference: [], model: [] };
+  for (let turn = 0; turn < turns; turn++) {
+    for (const [session, list] of [
+      [reference, times.reference],
+      [model, times.model],
+    ] as const) {
+      for (let run = 0; run <= countedRuns; run++) {
+        const { elapsedMs } = await session.run(samples[turn % samples.length].feeds);
+        if (run > 0) list.push(elapsedMs);
+      }
+    }
+  }
+  const median = (list: readonly number[]) =>
+    quantile(
+      [...list].sort((a, b) => a - b),
+      0.5,
+    );
+  const referenceMs = median(times.reference);
+  const modelMs = median(times.model);
+  return { referenceMs, modelMs, ratio: modelMs / referenceMs };
+}
+
+/** The float outputs of both models, by the reference's order and names. */
+function pairs(reference: Session, truth: RunResult, other: RunResult): readonly (readonly [Tensor, Tensor])[] {
+  return reference.outputs.flatMap(({ name }) => {
+    const left = truth.outputs.get(name);
+    const right = other.outputs.get(name);
+    const isComparable = left && right && isFloatType(left.type) && isFloatType(right.type);
+    return isComparable && left.sizeBytes > 0 ? [[left, right] as const] : [];
+  });
+}
+
+function* pairRows(left: Tensor, right: Tensor): Iterable<readonly [Float32Array, Float32Array]> {
+  const size = left.shape.findLast((length) => length !== 1) ?? 1;
+  const a = float32Values(left);
+  const b = float32Values(right);
+  for (let start = 0; start < Math.min(a.length, b.length); start += size) {
+    yield [a.subarray(start, start + size), b.subarray(start, start + size)];
+  }
+}

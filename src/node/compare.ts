@@ -1,0 +1,70 @@
+import { compareLayers, type LayerComparison } from "../compare/layers.js";
+import { compareLatency, compareOutputs, type LatencyComparison, type OutputComparison } from "../compare/outputs.js";
+import type { Sample } from "../data/samples.js";
+import { withSession } from "../engine/engine.js";
+import { inferValueTypes } from "../engine/infer-types.js";
+import { withPlace } from "../errors.js";
+import { openDataFor, openModel } from "./model-source.js";
+import { createRuntimeEngine } from "./runtime-engine.js";
+
+export interface CompareOptions {
+  /** Samples, labelled or not. */
+  readonly data: string;
+  readonly preprocess?: string;
+  /** Only the first samples; default 64. */
+  readonly limit?: number;
+  readonly threads?: number;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (done: number) => void;
+}
+
+export interface Comparison {
+  readonly samples: number;
+  /** Model by reference. */
+  readonly sizeRatio: number;
+  readonly latencyRatio: number;
+  readonly latency: LatencyComparison;
+  readonly output: OutputComparison;
+  /** Worst first. */
+  readonly layers: readonly LayerComparison[];
+  readonly warnings: readonly string[];
+}
+
+const defaultLimit = 64;
+
+/**
+ * Holds a quantized model against its original: size, latency in turns, outputs at the runtime's default options, and the
+ * outputs of layers as the files say.
+ *
+ * @throws RecoupError for input that has to be changed and for work that broke off
+ */
+export async function compare(floatPath: string, path: string, options: CompareOptions): Promise<Comparison> {
+  const reference = openModel(floatPath);
+  const source = openModel(path);
+  const samples = await openDataFor(reference, options.data, options);
+  const count = Math.min(options.limit ?? defaultLimit, samples.length);
+  const indices = Array.from({ length: count }, (_, i) => i);
+  const engine = createRuntimeEngine({ threads: options.threads, signal: options.signal });
+  let done = 0;
+  const step = () => options.onProgress?.(++done / (2 * count));
+  try {
+    const { output, latency } = await withSession(engine, reference.model, { mode: "shipped" }, (left) =>
+      withSession(engine, source.model, { mode: "shipped" }, async (right) => {
+        const few: Sample[] = [];
+        for await (const sample of samples.read(indices.slice(0, 12))) few.push(sample);
+        const timed = await compareLatency(left, right, few);
+        return { output: await compareOutputs(left, right, samples.read(indices), step), latency: timed };
+      }),
+    );
+    const types = await inferValueTypes(engine, reference.model);
+    const layers = await compareLayers(engine, reference.model, source.model, types, samples.read(indices), step);
+    const named = layers.length > 0 ? [] : ["no layer has an output of the same name in both models"];
+    const sizeRatio = source.bytes / reference.bytes;
+    const warnings = [...samples.warnings, ...named];
+    return { samples: count, sizeRatio, latencyRatio: latency.ratio, latency, output, layers, warnings };
+  } catch (error) {
+    throw withPlace(error, { file: path });
+  } finally {
+    await engine.close();
+  }
+}

@@ -1,0 +1,60 @@
+import { withSession } from "../engine/engine.js";
+import { withPlace } from "../errors.js";
+import { type ClassificationResult, evaluateClassification } from "../evaluate/classification.js";
+import { openDataFor, openModel, sha256OfFile } from "./model-source.js";
+import { createRuntimeEngine } from "./runtime-engine.js";
+
+export interface EvaluateOptions {
+  readonly task: "classification";
+  /** Labelled samples: a folder of pictures with `labels.csv` or class folders, or `.npy` with `labels`. */
+  readonly data: string;
+  readonly labels?: string;
+  readonly preprocess?: string;
+  /** A model to hold the model against: usually the float one. */
+  readonly reference?: string;
+  /** Only the first samples. */
+  readonly limit?: number;
+  readonly labelOffset?: number;
+  readonly threads?: number;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (done: number) => void;
+}
+
+export interface Evaluation extends ClassificationResult {
+  readonly task: "classification";
+  readonly model: { readonly bytes: number; readonly sha256: string };
+  readonly warnings: readonly string[];
+}
+
+/**
+ * Measures a model on labelled samples, at the runtime's default options.
+ *
+ * @throws RecoupError for input that has to be changed and for work that broke off
+ */
+export async function evaluate(path: string, options: EvaluateOptions): Promise<Evaluation> {
+  const source = openModel(path);
+  const reference = options.reference === undefined ? undefined : openModel(options.reference);
+  // A quantized model often stands in another folder than its configuration; the reference has it beside it.
+  const samples = await openDataFor(reference ?? source, options.data, options);
+  const count = Math.min(options.limit ?? samples.length, samples.length);
+  const indices = Array.from({ length: count }, (_, i) => i);
+  const engine = createRuntimeEngine({ threads: options.threads, signal: options.signal });
+  const settings = {
+    labelOffset: options.labelOffset ?? 0,
+    onSample: (done: number) => options.onProgress?.(done / count),
+  };
+  try {
+    const result = await withSession(engine, source.model, { mode: "shipped" }, (session) => {
+      if (!reference) return evaluateClassification(session, undefined, samples.read(indices), settings);
+      return withSession(engine, reference.model, { mode: "shipped" }, (other) =>
+        evaluateClassification(session, other, samples.read(indices), settings),
+      );
+    });
+    const model = { bytes: source.bytes, sha256: sha256OfFile(path) };
+    return { task: options.task, ...result, model, warnings: samples.warnings };
+  } catch (error) {
+    throw withPlace(error, { file: path });
+  } finally {
+    await engine.close();
+  }
+}

@@ -1,0 +1,84 @@
+import { RecoupError } from "../errors.js";
+import type { Recipe, RecipeInput } from "./recipe.js";
+import { parseRecipe } from "./recipe.js";
+
+/** The settings that flags and the API give by name: edits of a recipe. What is undefined leaves the recipe as it is. */
+export interface Settings {
+  /** Bits of all weights that are not left in float. */
+  readonly weights?: number;
+  /** Bits of all activations, or "none". */
+  readonly activations?: number | "none";
+  readonly granularity?: string;
+  readonly symmetric?: boolean;
+  readonly storage?: string;
+  readonly steps?: readonly string[];
+  /** In addition to what the recipe skips. */
+  readonly skip?: readonly string[];
+  readonly samples?: number;
+  readonly seed?: number;
+}
+
+/**
+ * A recipe with settings put over it, every default filled in.
+ *
+ * @param recipe what a recipe file holds, or nothing
+ * @param file what to call the recipe in errors
+ * @throws RecoupError `recipe/invalid` for the recipe, `usage/argument` for a setting, naming the field
+ */
+export function resolveRecipe(recipe: RecipeInput | undefined, settings: Settings, file?: string): Recipe {
+  const base = parseRecipe(recipe ?? {}, file);
+  const edited = {
+    ...base,
+    formats: base.formats.map((rule) => ({
+      ...rule,
+      weight: rule.weight === "float" ? "float" : editWeight(rule.weight, settings),
+      activation: editActivation(rule.activation, settings),
+    })),
+    steps: settings.steps?.filter((step) => step !== "none").map((use) => ({ use })) ?? base.steps,
+    skip: [...base.skip, ...(settings.skip ?? [])],
+    storage: settings.storage ?? base.storage,
+    samples: settings.samples ?? base.samples,
+    seed: settings.seed ?? base.seed,
+  };
+  try {
+    return parseRecipe(edited);
+  } catch (error) {
+    if (!(error instanceof RecoupError)) throw error;
+    throw new RecoupError(
+      "usage/argument",
+      error.message,
+      { field: flagOf(error.place.field ?? "") },
+      { cause: error },
+    );
+  }
+}
+
+type WeightRule = Exclude<Recipe["formats"][number]["weight"], "float">;
+type ActivationRule = Recipe["formats"][number]["activation"];
+
+function editWeight(weight: WeightRule, settings: Settings): unknown {
+  const bits = settings.weights ?? weight.bits;
+  const symmetric = settings.symmetric ?? weight.symmetric;
+  return { ...weight, bits, granularity: settings.granularity ?? weight.granularity, symmetric };
+}
+
+function editActivation(activation: ActivationRule, settings: Settings): unknown {
+  if (settings.activations === undefined) return activation;
+  if (settings.activations === "none") return "float";
+  return { ...(activation === "float" ? {} : activation), bits: settings.activations };
+}
+
+/** Which flag a field of the recipe came from. */
+function flagOf(field: string): string {
+  const flags: readonly (readonly [RegExp, string])[] = [
+    [/weight\.bits/, "--weights"],
+    [/weight\.granularity/, "--granularity"],
+    [/activation/, "--activations"],
+    [/^steps/, "--steps"],
+    [/^storage/, "--storage"],
+    [/^samples/, "--samples"],
+    [/^seed/, "--seed"],
+    [/weight/, "--weights"],
+  ];
+  return flags.find(([pattern]) => pattern.test(field))?.[1] ?? field;
+}

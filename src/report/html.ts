@@ -1,0 +1,163 @@
+import type { LatencyComparison, OutputComparison } from "../compare/outputs.js";
+import type { RunReport } from "./run-report.js";
+
+/** What the report draws: a run, what it cost, and how long it took. */
+export interface ReportContent {
+  readonly report: RunReport;
+  readonly cost: {
+    readonly bytes: number;
+    readonly sourceBytes: number;
+    readonly sizeRatio: number;
+    readonly latency: LatencyComparison;
+    readonly output: OutputComparison;
+  };
+  readonly elapsedMs: Readonly<Record<string, number>>;
+}
+
+/** Weights whose bar is full have this signal to noise ratio in decibels. */
+const fullBarDb = 60;
+
+/**
+ * A run as one HTML page for people: no script, no network, nothing but what is in it.
+ *
+ * @param source path of the original model
+ * @param output path of the small one
+ */
+export function renderReport(source: string, output: string, { report, cost, elapsedMs }: ReportContent): string {
+  const body = [
+    `<h1>${escapeHtml(output)}</h1>`,
+    `<p>made from ${escapeHtml(source)} by Recoup ${escapeHtml(report.version)}</p>`,
+    table([
+      ["Size", `${cost.sourceBytes} → ${cost.bytes} bytes (${cost.sizeRatio.toFixed(3)} ×)`],
+      [
+        "Latency of one sample, median",
+        `${cost.latency.referenceMs.toFixed(2)} → ${cost.latency.modelMs.toFixed(2)} ms (${cost.latency.ratio.toFixed(2)} ×)`,
+      ],
+      [
+        `Outputs on ${cost.output.samples} calibration samples`,
+        `agreement ${cost.output.agreement.toFixed(2)} %, KL ${cost.output.kl.toPrecision(3)} nats, ${cost.output.sqnrDb.toFixed(1)} dB`,
+      ],
+      ["Calibration", `${report.data.samples} of ${report.data.available} samples: ${report.data.description}`],
+      ["Blocks", String(report.blocks)],
+      [
+        "Time",
+        Object.entries(elapsedMs)
+          .map(([phase, ms]) => `${phase} ${(ms / 1000).toFixed(1)} s`)
+          .join(", "),
+      ],
+    ]),
+    ...report.warnings.map((warning) => `<p class="warning">${escapeHtml(warning)}</p>`),
+    section("Layers", layersTable(report)),
+    section("Left in float", reasonsTable(report.skipped.map(({ name, opType, reason }) => [name, opType, reason]))),
+    ...report.steps.map((step) => section(`Step ${step.name}`, stepTable(step))),
+    section(
+      "Cleaning",
+      reasonsTable(
+        report.clean.flatMap(({ name, changed, skipped }) => [
+          ...changed.map((line) => [name, "done", line]),
+          ...skipped.map(({ node, reason }) => [name, node, reason]),
+        ]),
+      ),
+    ),
+    section("Recipe", `<pre>${escapeHtml(JSON.stringify(report.recipe, undefined, 2))}</pre>`),
+  ];
+  return page(output, body.join("\n"));
+}
+
+function layersTable(report: RunReport): string {
+  const rows = report.layers.map((layer) => {
+    const bar = bar100(Math.min(Math.max(layer.weightSqnrDb / fullBarDb, 0), 1));
+    return [
+      escapeHtml(layer.name),
+      escapeHtml(layer.opType),
+      escapeHtml(layer.shape.join(" × ")),
+      `${layer.bits}/${layer.activation}`,
+      escapeHtml(layer.granularity),
+      `${bar} ${Number.isFinite(layer.weightSqnrDb) ? layer.weightSqnrDb.toFixed(1) : "∞"} dB`,
+      escapeHtml(layer.remarks.join("; ")),
+    ];
+  });
+  return rawTable(
+    ["Layer", "Operator", "Weight", "Bits w/a", "Granularity", "Weight signal to noise", "Remarks"],
+    rows,
+  );
+}
+
+function stepTable(step: RunReport["steps"][number]): string {
+  const rows = step.sites.map((site) => {
+    if (site.kind === "skipped") return [escapeHtml(site.label), "skipped", "", escapeHtml(site.reason)];
+    const left = site.errorBefore > 0 ? site.errorAfter / site.errorBefore : 1;
+    return [
+      escapeHtml(site.label),
+      site.errorBefore.toPrecision(3),
+      site.errorAfter.toPrecision(3),
+      `${bar100(left)} ${(100 * left).toFixed(1)} %`,
+    ];
+  });
+  return rawTable(["Layer", "Output error before", "after", "left"], rows);
+}
+
+function reasonsTable(rows: readonly (readonly string[])[]): string {
+  return rows.length === 0
+    ? "<p>nothing</p>"
+    : rawTable(
+        [],
+        rows.map((row) => row.map(escapeHtml)),
+      );
+}
+
+function section(title: string, content: string): string {
+  return `<h2>${escapeHtml(title)}</h2>\n${content}`;
+}
+
+/** @param rows cells of plain text */
+function table(rows: readonly (readonly string[])[]): string {
+  return rawTable(
+    [],
+    rows.map((row) => row.map(escapeHtml)),
+  );
+}
+
+/** @param rows cells of HTML */
+function rawTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const headRow = head.length > 0 ? `<tr>${head.map((cell) => `<th>${escapeHtml(cell)}</th>`).join("")}</tr>` : "";
+  const body = rows.map((row) => `<tr>${row.map((cell) => `<td>${cell}</td>`).join("")}</tr>`);
+  return `<table>${headRow}${body.join("\n")}</table>`;
+}
+
+/** A bar that is full at 1. */
+function bar100(share: number): string {
+  const width = (100 * Math.min(share, 1)).toFixed(0);
+  return `<svg width="100" height="9" role="img"><rect width="100" height="9" class="all"/><rect width="${width}" height="9" class="part"/></svg>`;
+}
+
+function page(title: string, body: string): string {
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>${escapeHtml(title)}</title>
+<style>
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }
+table { border-collapse: collapse; } td, th { padding: 0.15rem 0.8rem 0.15rem 0; text-align: left; vertical-align: top; }
+.all { fill: #ddd; } .part { fill: #2b6cb0; } .warning { color: #9c4221; }
+</style>
+</head>
+<body>
+${body}
+</body>
+</html>
+`;
+}
+
+function escapeHtml(text: string): string {
+  const entities: Readonly<Record<string, string>> = {
+    "&": "&amp;",
+    "<": "&lt;",
+    ">": "&gt;",
+    '"': "&quot;",
+    "'": "&#39;",
+  };
+  return text.replace(/[&<>"']/g, (character) => entities[character]);
+}
