@@ -35,10 +35,6 @@ export function findLayers(graph: Graph, types: ValueTypes): FoundLayers {
   const products: ActivationProduct[] = [];
   const rejected: Rejected[] = [];
   for (const node of graph.nodes) {
-    if (isOperator(node, "MatMul") && isActivationProduct(node, graph)) {
-      products.push({ node, operands: [node.inputs[0], node.inputs[1]] });
-      continue;
-    }
     const family = layerFamilies.find((candidate) => isOperator(node, ...candidate.opTypes));
     const found = family?.describe(node, graph, types) ?? [];
     if ("reason" in found) rejected.push(found);
@@ -46,7 +42,9 @@ export function findLayers(graph: Graph, types: ValueTypes): FoundLayers {
       const captured = found.filter((layer) => isCaptured(graph, layer.weight));
       for (const layer of captured) rejected.push({ node, reason: `a subgraph reads ${layer.weight} too` });
       layers.push(...found.filter((layer) => !captured.includes(layer)));
-      if (found.length === 0 && readsNotableConstant(node, graph)) rejected.push({ node, reason: unknownReason(node) });
+      if (found.length > 0) continue;
+      if (isActivationProduct(node, graph)) products.push({ node, operands: [node.inputs[0], node.inputs[1]] });
+      else if (readsNotableConstant(node, graph)) rejected.push({ node, reason: unknownReason(node) });
     }
   }
   return { layers, products, rejected };

@@ -1,5 +1,5 @@
 import type { Graph, Node } from "../graph/graph.js";
-import { floatAttribute, intAttribute } from "../graph/node.js";
+import { floatAttribute, intAttribute, isOperator } from "../graph/node.js";
 import { shapeOf } from "../graph/value-types.js";
 import type { LayerFamily } from "./layer.js";
 import { findWeight, rankOf, sourceAxis } from "./weight.js";
@@ -43,7 +43,7 @@ export const generalProduct: LayerFamily = {
 
 /** A product of two activations, where onnxruntime has an integer kernel for it. */
 export function isActivationProduct(node: Node, graph: Graph): boolean {
-  return node.opType === "MatMul" && node.inputs.every((input) => graph.constant(input) === undefined);
+  return isOperator(node, "MatMul") && node.inputs.every((input) => graph.constant(input) === undefined);
 }
 
 function gemmReason(node: Node): string | undefined {

@@ -42,14 +42,15 @@ function padsWithZero(node: Node, graph: Graph): boolean {
   return tensor !== undefined && tensor.type === "float32" && float32Values(tensor).every((value) => value === 0);
 }
 
-/** Operators with an integer kernel that combines values: each operand and the result has a grid of its own. */
-export function combinedInputs(node: Node, graph: Graph, types: ValueTypes): readonly ValueName[] | undefined {
+/** Operators with an integer kernel that computes new values: each operand and the result has a grid of its own. */
+export function computedInputs(node: Node, graph: Graph, types: ValueTypes): readonly ValueName[] | undefined {
   if (isOperator(node, "GlobalAveragePool", "AveragePool")) {
     // The integer kernels exist for pictures only.
     return shapeOf(types, node.inputs[0])?.length === 4 ? [node.inputs[0]] : undefined;
   }
-  if (isOperator(node, "Add") && node.inputs.every((input) => graph.constant(input) === undefined)) return node.inputs;
-  return undefined;
+  if (isOperator(node, "Sigmoid", "LeakyRelu")) return [node.inputs[0]];
+  const isOfActivations = node.inputs.every((input) => graph.constant(input) === undefined);
+  return isOperator(node, "Add", "Mul") && isOfActivations ? node.inputs : undefined;
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { Graph, Node, ValueName } from "../graph/graph.js";
 import { isOperator } from "../graph/node.js";
 import { elementTypeOf, type ValueTypes } from "../graph/value-types.js";
-import { behindActivation, combinedInputs, selectedInputs } from "../operators/selecting.js";
+import { behindActivation, computedInputs, selectedInputs } from "../operators/selecting.js";
 import type { ActivationFormat } from "./format.js";
 
 /** A node whose integer kernel needs quantized inputs. */
@@ -26,7 +26,7 @@ const carrierFormat: ActivationFormat = { bits: 8, symmetric: false };
 
 /**
  * Which values to quantize so that onnxruntime runs the layers in integers, and none besides: inputs of layers, what
- * leads up to them through operators that only select or combine elements of integer outputs, and the outputs of
+ * leads up to them from integer outputs through operators that have integer kernels themselves, and the outputs of
  * convolutions, which have no kernel that returns floats.
  */
 export function chooseActivations(
@@ -52,7 +52,7 @@ class ActivationPlanner {
     this.#types = types;
     this.#demands = demands;
     this.#integerNodes = new Set(demands.map((demand) => demand.node));
-    // Sums and averages of values below 8 bits stay in float: their operands would be rounded a second time.
+    // Sums, products and averages stay in float beside values below 8 bits: their operands would be rounded once more.
     this.#allEightBits = demands.every((demand) => demand.format.bits === 8);
   }
 
@@ -86,7 +86,7 @@ class ActivationPlanner {
       for (const input of usable) this.#want(input, format);
       return;
     }
-    for (const input of this.#combined(origin) ?? []) this.#want(input, carrierFormat);
+    for (const input of this.#computed(origin) ?? []) this.#want(input, carrierFormat);
   }
 
   /** Whether a value can come out of an integer kernel. */
@@ -106,12 +106,12 @@ class ActivationPlanner {
     if (isOperator(origin, "Conv")) return this.#integerNodes.has(origin);
     const selected = selectedInputs(origin, this.#graph);
     if (selected) return selected.some((input) => this.#isIntegerOutput(input));
-    const combined = this.#combined(origin);
-    return combined?.every((input) => this.#isIntegerOutput(input)) ?? false;
+    const computed = this.#computed(origin);
+    return computed?.every((input) => this.#isIntegerOutput(input)) ?? false;
   }
 
-  #combined(node: Node): readonly ValueName[] | undefined {
-    return this.#allEightBits ? combinedInputs(node, this.#graph, this.#types) : undefined;
+  #computed(node: Node): readonly ValueName[] | undefined {
+    return this.#allEightBits ? computedInputs(node, this.#graph, this.#types) : undefined;
   }
 
   /** The node that computes a value, the Relu or Clip that an integer kernel takes over not counted. */
@@ -120,7 +120,7 @@ class ActivationPlanner {
     if (!isOperator(producer, "Relu", "Clip")) return producer;
     const source = this.#graph.producer(producer.inputs[0]);
     const isFused = source !== undefined && behindActivation(this.#graph, producer.inputs[0]) === value;
-    return isFused && (isOperator(source, "Conv") || this.#combined(source)) ? source : producer;
+    return isFused && (isOperator(source, "Conv") || this.#computed(source)) ? source : producer;
   }
 
   #isFloatActivation(value: ValueName): boolean {

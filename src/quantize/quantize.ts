@@ -5,6 +5,7 @@ import { createNameSource } from "../graph/names.js";
 import { labelOf } from "../graph/node.js";
 import { applyPatch } from "../graph/patch.js";
 import type { ValueTypes } from "../graph/value-types.js";
+import { feedsOnlySilu, siluFloor } from "../operators/silu.js";
 import { toRows } from "../tensor/rows.js";
 import { float32Values } from "../tensor/tensor.js";
 import { type ActivationDemand, type ActivationSite, chooseActivations } from "./choose-activations.js";
@@ -53,7 +54,8 @@ export function quantize(
   storage: Storage,
 ): QuantizedModel {
   const names = createNameSource(model.graph);
-  const groups = groupActivations(sites, ranges, (value) => model.graph.consumers(value).length);
+  const useful = new Map([...ranges].map(([value, range]) => [value, usefulRange(model.graph, value, range)]));
+  const groups = groupActivations(sites, useful, (value) => model.graph.consumers(value).length);
   const gridded = groups.map(({ sites: members, format, range }) => ({
     sites: members,
     grid: chooseActivationGrid(range, format.bits, format.symmetric),
@@ -72,6 +74,11 @@ export function quantize(
     return { plan, label: labelOf(plan.layer.node), stored: one, weightSqnrDb: weightSqnr(model.graph, one) };
   });
   return { model: withGraph(model, graph), layers, groups };
+}
+
+/** The part of a value's range that what follows can tell apart. */
+function usefulRange(graph: Graph, value: ValueName, range: Range): Range {
+  return feedsOnlySilu(graph, value) ? { low: Math.max(range.low, siluFloor), high: range.high } : range;
 }
 
 function demandsOf(choice: LayerChoice): readonly ActivationDemand[] {

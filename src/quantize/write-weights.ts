@@ -37,6 +37,7 @@ export function writeWeight(
     readers.some((reader) => reader.isInteger),
   );
   for (const { layer, isInteger } of readers) writer.rewire(layer, isInteger);
+  writer.removeTransposes(readers.map(({ layer }) => layer));
   return writer.finish();
 }
 
@@ -67,6 +68,16 @@ class WeightWriter {
     const weight = isInteger ? this.#integerForm(layer.transpose) : this.#floatForm(layer.transpose);
     const inputs = node.inputs.map((input, i) => (i === layer.weightInput ? weight : input));
     this.#writer.add(withInputs(node, inputs));
+  }
+
+  /** A Transpose of the float weight that has no reader left would keep that weight in the file. */
+  removeTransposes(layers: readonly Layer[]): void {
+    for (const transpose of new Set(layers.map((layer) => layer.transpose))) {
+      const readers = transpose === undefined ? [] : this.#graph.consumers(transpose.outputs[0]);
+      if (transpose !== undefined && readers.every((reader) => this.#removed.includes(reader))) {
+        this.#removed.push(transpose);
+      }
+    }
   }
 
   finish(): GraphPatch {
