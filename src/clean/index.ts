@@ -2,6 +2,7 @@ import type { Model } from "../graph/model.js";
 import { constantInputs } from "./constant-inputs.js";
 import { foldBatchNormalization } from "./fold-batch-normalization.js";
 import { foldConstants } from "./fold-constants.js";
+import { foldReshapes } from "./fold-reshapes.js";
 import { foldShapes } from "./fold-shapes.js";
 import type { CleanContext, CleanPass, PassResult } from "./pass.js";
 import { removeDeadNodes } from "./remove-dead-nodes.js";
@@ -12,6 +13,7 @@ export const cleanPasses: readonly CleanPass[] = [
   constantInputs,
   foldConstants,
   foldShapes,
+  foldReshapes,
   removeIdentities,
   foldBatchNormalization,
   removeDeadNodes,

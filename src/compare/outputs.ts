@@ -56,38 +56,48 @@ export async function compareOutputs(
   return { samples: count, sqnrDb: sqnrDb(total), agreement: (100 * agreements) / perRow, kl: kl / perRow };
 }
 
-/** How often the two models take turns, and how many runs of a turn count. */
+/** How often the two models take turns. */
 const turns = 12;
-const countedRuns = 3;
+
+/** A turn lasts about this long, in milliseconds, so that what a turn starts with does not count for much. */
+const turnMs = 30;
+
+const fewestRuns = 4;
+const mostRuns = 400;
 
 /**
- * Times two models in turns, so that what the machine does besides hits both. The first run of a turn does not count: the
- * other model's threads may still be busy, and the caches are its.
+ * Times two models in turns, so that what the machine does besides hits both. The first runs of a turn do not count: the
+ * other model's threads are still waiting for work on the same cores (a runtime lets them spin for a while), and the
+ * caches are its. Taking turns run by run would make the model that uses more threads look far slower than it is.
  */
 export async function compareLatency(
   reference: Session,
   model: Session,
   samples: readonly Sample[],
 ): Promise<LatencyComparison> {
-  const times: { readonly reference: number[]; readonly model: number[] } = { reference: [], model: [] };
+  const referenceTimes: number[] = [];
+  const modelTimes: number[] = [];
   for (let turn = 0; turn < turns; turn++) {
-    for (const [session, list] of [
-      [reference, times.reference],
-      [model, times.model],
+    const { feeds } = samples[turn % samples.length];
+    for (const [session, times] of [
+      [reference, referenceTimes],
+      [model, modelTimes],
     ] as const) {
-      for (let run = 0; run <= countedRuns; run++) {
-        const { elapsedMs } = await session.run(samples[turn % samples.length].feeds);
-        if (run > 0) list.push(elapsedMs);
+      const first = (await session.run(feeds)).elapsedMs;
+      const runs = Math.min(Math.max(Math.round(turnMs / first), fewestRuns), mostRuns);
+      for (let run = 0; run < runs; run++) {
+        const { elapsedMs } = await session.run(feeds);
+        if (run >= runs / 4) times.push(elapsedMs);
       }
     }
   }
-  const median = (list: readonly number[]) =>
+  const median = (times: readonly number[]) =>
     quantile(
-      [...list].sort((a, b) => a - b),
+      [...times].sort((a, b) => a - b),
       0.5,
     );
-  const referenceMs = median(times.reference);
-  const modelMs = median(times.model);
+  const referenceMs = median(referenceTimes);
+  const modelMs = median(modelTimes);
   return { referenceMs, modelMs, ratio: modelMs / referenceMs };
 }
 

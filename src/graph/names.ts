@@ -9,10 +9,14 @@ export interface NameSource {
 export function createNameSource(graph: Graph): NameSource {
   const taken = new Set<string>();
   collectNames(graph, taken);
+  // Where to go on counting, so that many names of one base take linear time.
+  const next = new Map<string, number>();
   return {
     fresh(base) {
       let name = base;
-      for (let i = 2; taken.has(name); i++) name = `${base}_${i}`;
+      let i = next.get(base) ?? 2;
+      for (; taken.has(name); i++) name = `${base}_${i}`;
+      next.set(base, i);
       taken.add(name);
       return name;
     },

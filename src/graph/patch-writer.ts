@@ -6,14 +6,19 @@ import type { GraphPatch } from "./patch.js";
 
 type Attributes = Readonly<Record<string, number | string | readonly number[] | Attribute>> | Node["attributes"];
 
+/** Constants that several patches use: written by the first, named here for the others. */
+export type SharedConstants = Map<string, ValueName>;
+
 /** Collects the new nodes and constants of a patch, under free names. */
 export class PatchWriter {
   readonly nodes: Node[] = [];
   readonly initializers = new Map<ValueName, Tensor>();
   readonly names: NameSource;
+  readonly #shared: SharedConstants;
 
-  constructor(names: NameSource) {
+  constructor(names: NameSource, shared: SharedConstants = new Map()) {
     this.names = names;
+    this.#shared = shared;
   }
 
   /** A node with one output; returns the output's name, `base` where it is free. */
@@ -38,6 +43,15 @@ export class PatchWriter {
   constant(base: string, tensor: Tensor): ValueName {
     const name = this.names.fresh(base);
     this.initializers.set(name, tensor);
+    return name;
+  }
+
+  /** A constant that is the same wherever it has this name. */
+  sharedConstant(base: string, make: () => Tensor): ValueName {
+    const known = this.#shared.get(base);
+    if (known !== undefined) return known;
+    const name = this.constant(base, make());
+    this.#shared.set(base, name);
     return name;
   }
 

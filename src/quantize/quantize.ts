@@ -4,6 +4,7 @@ import { type Model, withGraph } from "../graph/model.js";
 import { createNameSource } from "../graph/names.js";
 import { labelOf } from "../graph/node.js";
 import { applyPatch } from "../graph/patch.js";
+import type { SharedConstants } from "../graph/patch-writer.js";
 import type { ValueTypes } from "../graph/value-types.js";
 import { feedsOnlySilu, siluFloor } from "../operators/silu.js";
 import { toRows } from "../tensor/rows.js";
@@ -63,11 +64,12 @@ export function quantize(
   const inputScales = new Map(gridded.flatMap(({ sites: members, grid }) => members.map((s) => [s.value, grid.scale])));
   const readers = new Set<Node>(demandsOf(choice).map((demand) => demand.node));
   const stored = storeWeights(model.graph, choice.layers, storage, inputScales);
+  const shared: SharedConstants = new Map();
   let graph = applyPatch(model.graph, writeActivations(model.graph, types, gridded, readers, names));
   for (const [weight, one] of stored) {
     const sharers = choice.layers.filter((plan) => plan.layer.weight === weight);
     const weightReaders = sharers.map(({ layer, activation }) => ({ layer, isInteger: activation !== "float" }));
-    graph = applyPatch(graph, writeWeight(graph, one, weightReaders, names));
+    graph = applyPatch(graph, writeWeight(graph, one, weightReaders, names, shared));
   }
   const layers = choice.layers.map((plan) => {
     const one = stored.get(plan.layer.weight) as StoredWeight;

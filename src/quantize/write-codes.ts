@@ -4,6 +4,7 @@ import { elementCodeOf } from "../tensor/element-code.js";
 import { type PackedPlane, packCodes, packedMultiple } from "../tensor/pack.js";
 import { int8Tensor, int32Tensor, int64Tensor, uint8Tensor } from "../tensor/tensor.js";
 import { centredCodes, codesShape, orderedCodes, type StoredWeight, scaleShape } from "./stored-weight.js";
+import { shapeConstant } from "./write-shape.js";
 
 /**
  * Writes the codes of a weight as an int8 value `[codesShape]`, its zero points taken off: as one byte a code, or packed
@@ -30,40 +31,55 @@ function writeUnpacking(writer: PatchWriter, stored: StoredWeight): ValueName {
   const { weight, format, rows } = stored;
   const half = 2 ** (format.bits - 1);
   const codes = Uint8Array.from(orderedCodes(stored), (code) => code + half);
-  const planes = packCodes(codes, format.bits);
-  const parts = planes.map((plane) => writePlane(writer, weight, plane));
-  let value = parts.reduce((sum, part) => writer.node("Add", [sum, part], `${weight}_planes`));
+  const planes = packCodes(codes, format.bits).map((plane) => writePlane(writer, weight, plane));
+  let value = planes.reduce((sum, plane) => writer.node("Add", [sum, plane], step));
   if (codes.length % packedMultiple !== 0) {
-    const limits = [0, codes.length, 0].map((limit) => writer.constant(`${weight}_limit`, int64Tensor([1], [limit])));
-    value = writer.node("Slice", [value, ...limits], `${weight}_sliced`);
+    const limits = [0, codes.length, 0].map((limit) => integer(writer, limit));
+    value = writer.node("Slice", [value, ...limits], step);
   }
-  const shape = codesShape(stored);
-  const target = writer.constant(`${weight}_shape`, int64Tensor([shape.length], shape));
-  value = writer.node("Reshape", [value, target], `${weight}_codes`);
-  const isUniform = rows.zeroPoints.every((zeroPoint) => zeroPoint === rows.zeroPoints[0]);
-  const offsets = Array.from(isUniform ? rows.zeroPoints.subarray(0, 1) : rows.zeroPoints, (zero) => zero + half);
-  const offset = writer.constant(`${weight}_offset`, int32Tensor(isUniform ? [] : scaleShape(stored), offsets));
-  value = writer.node("Sub", [value, offset], `${weight}_centred`);
+  value = writer.node("Reshape", [value, shapeConstant(writer, codesShape(stored))], step);
+  value = writer.node("Sub", [value, writeOffsets(writer, weight, stored, rows.zeroPoints, half)], step);
   return writer.node("Cast", [value], `${weight}_quantized`, { to: elementCodeOf("int8") });
+}
+
+/** Intermediate values mean nothing to anybody; in models with many small layers, long names would outweigh the codes. */
+const step = "unpacked";
+
+/** What to take off the unsigned codes: half the range, and the zero point where a grid has one. */
+function writeOffsets(
+  writer: PatchWriter,
+  weight: ValueName,
+  stored: StoredWeight,
+  zeroPoints: Int8Array,
+  half: number,
+): ValueName {
+  if (zeroPoints.every((zeroPoint) => zeroPoint === 0)) {
+    return writer.sharedConstant(`offset_${half}`, () => int32Tensor([], [half]));
+  }
+  // Stored as bytes: with a zero point per channel, four bytes each would be felt.
+  const offsets = uint8Tensor(
+    scaleShape(stored),
+    Uint8Array.from(zeroPoints, (zeroPoint) => zeroPoint + half),
+  );
+  return writer.node("Cast", [writer.constant(`${weight}_offset`, offsets)], step, { to: elementCodeOf("int32") });
 }
 
 /** The bits of one plane as int32, in their place within the code. */
 function writePlane(writer: PatchWriter, weight: ValueName, plane: PackedPlane): ValueName {
   const bytes = writer.constant(`${weight}_packed`, uint8Tensor([plane.bytes.length], plane.bytes));
-  const scalar = (value: number) => writer.constant(`${weight}_bits`, uint8Tensor([], [value]));
+  const byte = (value: number) => writer.sharedConstant(`byte_${value}`, () => uint8Tensor([], [value]));
   const segments = 8 / plane.width;
   const names = Array.from({ length: segments }, (_, segment) => {
     const shift = segment * plane.width;
-    const shifted =
-      shift === 0
-        ? bytes
-        : writer.node("BitShift", [bytes, scalar(shift)], `${weight}_shifted`, { direction: "RIGHT" });
+    const shifted = shift === 0 ? bytes : writer.node("BitShift", [bytes, byte(shift)], step, { direction: "RIGHT" });
     if (segment === segments - 1) return shifted;
-    return writer.node("Mod", [shifted, scalar(2 ** plane.width)], `${weight}_segment`);
+    return writer.node("Mod", [shifted, byte(2 ** plane.width)], step);
   });
-  let value = writer.node("Concat", names, `${weight}_plane`, { axis: 0 });
-  if (plane.shift > 0) {
-    value = writer.node("BitShift", [value, scalar(plane.shift)], `${weight}_high`, { direction: "LEFT" });
-  }
-  return writer.node("Cast", [value], `${weight}_integers`, { to: elementCodeOf("int32") });
+  let value = writer.node("Concat", names, step, { axis: 0 });
+  if (plane.shift > 0) value = writer.node("BitShift", [value, byte(plane.shift)], step, { direction: "LEFT" });
+  return writer.node("Cast", [value], step, { to: elementCodeOf("int32") });
+}
+
+function integer(writer: PatchWriter, value: number): ValueName {
+  return writer.sharedConstant(`integer_${value}`, () => int64Tensor([1], [value]));
 }

@@ -51,7 +51,7 @@ function writeBias(writer: PatchWriter, bias: ValueName, values: Float32Array, u
   const inputs = [
     writer.constant(`${bias}_quantized`, int32Tensor([codes.length], codes)),
     writer.constant(`${bias}_scale`, float32Tensor(shape, unit)),
-    writer.constant(`${bias}_zero_point`, int32Tensor(shape, new Int32Array(unit.length))),
+    writer.sharedConstant(`zeros_int32_${shape.join("x")}`, () => int32Tensor(shape, new Int32Array(unit.length))),
   ];
   return writer.node("DequantizeLinear", inputs, `${bias}_dequantized`, unit.length === 1 ? {} : { axis: 0 });
 }

@@ -24,6 +24,10 @@ export function writeReshape(
   shape: readonly number[],
   name: ValueName,
 ): ValueName {
-  const target = writer.constant(`${name}_shape`, int64Tensor([shape.length], shape));
-  return writer.node("Reshape", [value, target], name);
+  return writer.node("Reshape", [value, shapeConstant(writer, shape)], name);
+}
+
+/** Layers of the same shape share the constant. */
+export function shapeConstant(writer: PatchWriter, shape: readonly number[]): ValueName {
+  return writer.sharedConstant(`shape_${shape.join("x")}`, () => int64Tensor([shape.length], shape));
 }

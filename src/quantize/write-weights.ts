@@ -2,7 +2,7 @@ import type { Graph, Node, ValueName } from "../graph/graph.js";
 import type { NameSource } from "../graph/names.js";
 import { intsAttribute, isOperator, withInputs } from "../graph/node.js";
 import type { GraphPatch } from "../graph/patch.js";
-import { PatchWriter } from "../graph/patch-writer.js";
+import { PatchWriter, type SharedConstants } from "../graph/patch-writer.js";
 import type { Layer } from "../operators/layer.js";
 import { elementCodeOf } from "../tensor/element-code.js";
 import type { ElementType } from "../tensor/element-type.js";
@@ -29,11 +29,12 @@ export function writeWeight(
   stored: StoredWeight,
   readers: readonly WeightReader[],
   names: NameSource,
+  shared: SharedConstants,
 ): GraphPatch {
   const writer = new WeightWriter(
     graph,
     stored,
-    names,
+    new PatchWriter(names, shared),
     readers.some((reader) => reader.isInteger),
   );
   for (const { layer, isInteger } of readers) writer.rewire(layer, isInteger);
@@ -50,10 +51,10 @@ class WeightWriter {
   readonly #hasIntegerReader: boolean;
   readonly #forms = new Map<string, ValueName>();
 
-  constructor(graph: Graph, stored: StoredWeight, names: NameSource, hasIntegerReader: boolean) {
+  constructor(graph: Graph, stored: StoredWeight, writer: PatchWriter, hasIntegerReader: boolean) {
     this.#graph = graph;
     this.#stored = stored;
-    this.#writer = new PatchWriter(names);
+    this.#writer = writer;
     this.#type = graph.initializers.get(stored.weight)?.type ?? "float32";
     this.#hasIntegerReader = hasIntegerReader;
   }
@@ -114,8 +115,9 @@ class WeightWriter {
       const perTensor = rows.scales.length === 1;
       const parameterShape = perTensor ? [] : [rows.scales.length];
       const scale = this.#writer.constant(`${base}_scale`, float32Tensor(parameterShape, rows.scales));
-      const zeros = int8Tensor(parameterShape, new Int8Array(rows.scales.length));
-      const zeroPoint = this.#writer.constant(`${base}_zero_point`, zeros);
+      const zeroPoint = this.#writer.sharedConstant(`zeros_int8_${parameterShape.join("x")}`, () =>
+        int8Tensor(parameterShape, new Int8Array(rows.scales.length)),
+      );
       const axis = transpose ? axisAfter(transpose, channelAxis, shape.length) : channelAxis;
       const inputs = [source, scale, zeroPoint];
       return this.#writer.node("DequantizeLinear", inputs, `${base}_dequantized`, perTensor ? {} : { axis });
@@ -148,7 +150,9 @@ class WeightWriter {
     const scaled = this.#writeScaled(`${weight}_scaled`);
     const padded = writeReshape(this.#writer, scaled, [rowCount, groups * groupSize], `${weight}_matrix`);
     if (columns === groups * groupSize) return writeRowsInShape(this.#writer, this.#stored, padded, name);
-    const limits = [0, columns, 1].map((limit) => this.#writer.constant(`${weight}_limit`, int64Tensor([1], [limit])));
+    const limits = [0, columns, 1].map((limit) =>
+      this.#writer.sharedConstant(`integer_${limit}`, () => int64Tensor([1], [limit])),
+    );
     const matrix = this.#writer.node("Slice", [padded, ...limits], `${weight}_unpadded`);
     return writeRowsInShape(this.#writer, this.#stored, matrix, name);
   }
