@@ -1,5 +1,6 @@
 import type { Model } from "../graph/model.js";
 import { shapeOf, type ValueTypes } from "../graph/value-types.js";
+import { isFloatType } from "../tensor/element-type.js";
 import { isSameShape } from "../tensor/shape.js";
 import { float32Values, type Tensor, tensorFromBytes } from "../tensor/tensor.js";
 import { type Engine, type Feeds, withSession } from "./engine.js";
@@ -34,8 +35,13 @@ export async function chooseBatchSize(
   const declared = [...model.graph.inputs, ...model.graph.outputs].filter(
     ({ name }) => !model.graph.initializers.has(name),
   );
-  const isOpen = declared.every(({ name }) => typeof (shapeOf(types, name)?.[0] ?? 1) !== "number");
+  const isOpen = declared.every(({ name }) => {
+    const size = shapeOf(types, name)?.[0];
+    return size !== undefined && typeof size !== "number";
+  });
   if (!isOpen || second === undefined || !canStack(first.feeds, second.feeds)) return 1;
+  // Samples that are mixed look the same as long as they are the same.
+  if (areEqual(first.feeds, second.feeds)) return 1;
   const sizeBytes = [...first.feeds.values()].reduce((sum, tensor) => sum + tensor.sizeBytes, 0);
   const size = Math.min(largestBatch, Math.max(1, Math.floor(largestBatchBytes / sizeBytes)));
   return size > 1 && (await keepsSamplesApart(engine, model, first.feeds, second.feeds)) ? size : 1;
@@ -82,31 +88,34 @@ function canStack(a: Feeds, b: Feeds): boolean {
   });
 }
 
+function areEqual(a: Feeds, b: Feeds): boolean {
+  return [...a].every(([name, tensor]) => isSameBytes(tensor, b.get(name)));
+}
+
+function isSameBytes(a: Tensor, b: Tensor | undefined): boolean {
+  const [left, right] = [a.bytes(), b?.bytes()];
+  return left.length === right?.length && left.every((byte, i) => byte === right[i]);
+}
+
 async function keepsSamplesApart(engine: Engine, model: Model, first: Feeds, second: Feeds): Promise<boolean> {
   return withSession(engine, model, { mode: "exact" }, async (session) => {
     const alone = [await session.run(first), await session.run(second)];
     const both = stack([first, second].map((feeds) => ({ id: "", feeds })));
     const together = await session.run(both.feeds).catch(() => undefined);
-    return (
-      together !== undefined &&
-      [...together.outputs].every(([name, tensor]) =>
-        isStackOf(
-          tensor,
-          alone.map(({ outputs }) => outputs.get(name)),
-        ),
-      )
-    );
+    if (together === undefined) return false;
+    return [...together.outputs].every(([name, tensor]) => {
+      const parts = alone.flatMap(({ outputs }) => outputs.get(name) ?? []);
+      return isStackOf(tensor, parts);
+    });
   });
 }
 
-function isStackOf(together: Tensor, alone: readonly (Tensor | undefined)[]): boolean {
-  if (together.type !== "float32") return false;
-  const parts = alone.map((tensor) => (tensor === undefined ? new Float32Array() : float32Values(tensor)));
-  const values = float32Values(together);
-  if (values.length !== parts.reduce((sum, part) => sum + part.length, 0)) return false;
-  const scale = values.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
-  let position = 0;
-  return parts.every((part) =>
-    part.every((value) => Math.abs(value - values[position++]) <= tolerance * Math.max(scale, 1e-30)),
-  );
+function isStackOf(together: Tensor, parts: readonly Tensor[]): boolean {
+  if (parts.some((part) => part.shape.length === 0 || !isSameShape(part.shape, parts[0].shape))) return false;
+  const expected = stackTensors(parts);
+  if (!isSameShape(together.shape, expected.shape)) return false;
+  if (!isFloatType(together.type)) return isSameBytes(together, expected);
+  const [values, others] = [float32Values(together), float32Values(expected)];
+  const scale = values.reduce((largest, value) => Math.max(largest, Math.abs(value)), 1e-30);
+  return values.every((value, i) => value === others[i] || Math.abs(value - others[i]) <= tolerance * scale);
 }

@@ -34,10 +34,15 @@ export interface Engine {
    * it, `engine/cancelled`, `engine/unavailable`
    */
   open(model: Model, options?: OpenOptions): Promise<Session>;
-  /** Hands tensors over to the runtime, which keeps them until they are released. */
+  /**
+   * Hands tensors over to the runtime, which keeps them until they are released, and loses them where it crashes.
+   *
+   * @throws RecoupError `engine/run` for a type that cannot be fed, and as `open`
+   */
   hold(tensors: Feeds): Promise<ReadonlyMap<ValueName, HeldTensor>>;
+  /** Those that are gone already are passed over. */
   release(tensors: Iterable<HeldTensor>): Promise<void>;
-  /** Ends all sessions. An engine that is closed opens none. */
+  /** Ends all sessions. An engine that is closed opens none: `engine/unavailable`. Closing it again does nothing. */
   close(): Promise<void>;
 }
 
@@ -53,6 +58,7 @@ export interface Session {
   run(feeds: RunFeeds, fetch?: readonly ValueName[]): Promise<RunResult>;
   /** Like `run`, but the results stay with the runtime. */
   runAndHold(feeds: RunFeeds, values: readonly ValueName[]): Promise<ReadonlyMap<ValueName, HeldTensor>>;
+  /** Closing it again does nothing; to run it then is `engine/run`. */
   close(): Promise<void>;
 }
 

@@ -39,7 +39,7 @@ export function nodesBetween(
     const node = cut.has(value) ? undefined : graph.producer(value);
     if (node === undefined || needed.has(node)) continue;
     needed.add(node);
-    open.push(...readsOf(node));
+    for (const read of readsOf(node)) open.push(read);
   }
   return needed;
 }

@@ -78,10 +78,11 @@ export interface Graph extends GraphParts {
  * builds the def-use chains.
  *
  * @param isNested true for a subgraph, whose nodes may read names of outer graphs
- * @throws RecoupError `graph/invalid` for a value defined twice, a value nobody defines, a node name used twice, a cycle
+ * @throws RecoupError `graph/invalid` for a value defined twice, a value nobody defines, an input, output or initializer
+ * without a name, a node name used twice, a cycle
  */
 export function buildGraph(parts: GraphParts, isNested = false): Graph {
-  const inputs = new Set(parts.inputs.map((input) => input.name));
+  const inputs = indexInputs(parts);
   const outputs = new Set(parts.outputs.map((output) => output.name));
   const producers = indexProducers(parts, inputs);
   const captures = new Set<ValueName>();
@@ -125,12 +126,23 @@ export function readsOf(node: Node): ReadonlySet<ValueName> {
 
 /** The bodies of control flow operators: `If`, `Loop`, `Scan` and whatever else carries a graph. */
 export function subgraphsOf(node: Node): readonly Graph[] {
-  const found: Graph[] = [];
-  for (const attribute of node.attributes.values()) {
-    if (attribute.kind === "graph") found.push(attribute.value);
-    if (attribute.kind === "graphs") found.push(...attribute.value);
+  return [...node.attributes.values()].flatMap((attribute) => {
+    if (attribute.kind === "graph") return [attribute.value];
+    return attribute.kind === "graphs" ? attribute.value : [];
+  });
+}
+
+function indexInputs(parts: GraphParts): ReadonlySet<ValueName> {
+  const inputs = new Set<ValueName>();
+  for (const { name } of parts.inputs) {
+    if (inputs.has(name)) throw new RecoupError("graph/invalid", "is the name of two inputs", { field: name });
+    inputs.add(name);
   }
-  return found;
+  const declared = [...inputs, ...parts.outputs.map((output) => output.name), ...parts.initializers.keys()];
+  if (declared.includes("")) {
+    throw new RecoupError("graph/invalid", "has an input, output or initializer without a name", { field: parts.name });
+  }
+  return inputs;
 }
 
 function indexProducers(parts: GraphParts, inputs: ReadonlySet<ValueName>): Map<ValueName, Node> {
@@ -179,7 +191,7 @@ function sortNodes(nodes: readonly Node[], producers: ReadonlyMap<ValueName, Nod
         const field = looping.name || looping.outputs[0];
         throw new RecoupError("graph/invalid", "is part of a cycle", { field });
       }
-      stack.push(...waiting.reverse());
+      for (const producer of waiting.reverse()) stack.push(producer);
     }
   }
   return sorted;

@@ -7,7 +7,8 @@ export interface NameSource {
 }
 
 export function createNameSource(graph: Graph): NameSource {
-  const taken = new Set<string>();
+  // An empty name means "not given".
+  const taken = new Set([""]);
   collectNames(graph, taken);
   // Where to go on counting, so that many names of one base take linear time.
   const next = new Map<string, number>();
@@ -32,4 +33,14 @@ export function collectNames(graph: Graph, into: Set<string>): void {
     for (const output of node.outputs) into.add(output);
     for (const body of subgraphsOf(node)) collectNames(body, into);
   }
+}
+
+/** A prefix that no name of a model starts with: the wished one, or underscores before it. */
+export function freePrefix(graph: Graph, wished: string): string {
+  const taken = new Set<string>();
+  collectNames(graph, taken);
+  const names = [...taken];
+  let prefix = wished;
+  while (names.some((name) => name.startsWith(prefix))) prefix = `_${prefix}`;
+  return prefix;
 }

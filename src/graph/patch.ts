@@ -2,6 +2,7 @@ import { RecoupError } from "../errors.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { buildGraph, type Graph, type Node, type ValueName } from "./graph.js";
 import { collectNames } from "./names.js";
+import { labelOf } from "./node.js";
 import { renameReads } from "./rename.js";
 
 /**
@@ -32,14 +33,15 @@ export function applyPatch(graph: Graph, patch: GraphPatch): Graph {
   const added = patch.add ?? [];
   checkPatch(graph, patch, removed);
   const kept = graph.nodes.filter((node) => !removed.delete(node));
-  if (removed.size > 0) throw invalid(patch, "removes a node that is not in the graph", [...removed][0].outputs[0]);
+  if (removed.size > 0) throw invalid(patch, "removes a node that is not in the graph", labelOf([...removed][0]));
   const nodes = [...kept.map((node) => renameReads(node, redirect)), ...added];
   const initializers = new Map([...graph.initializers, ...(patch.initializers ?? [])]);
-  const defined = new Set(nodes.flatMap((node) => node.outputs));
-  const touched = new Set([...redirect.keys(), ...added.flatMap((node) => node.outputs)]);
-  const valueInfo = new Map(
-    [...graph.valueInfo].filter(([name]) => (defined.has(name) && !touched.has(name)) || graph.isInput(name)),
-  );
+  const keptValues = new Set([
+    ...kept.flatMap((node) => node.outputs),
+    ...graph.inputs.map((input) => input.name),
+    ...[...graph.initializers.keys()].filter((name) => !patch.initializers?.has(name)),
+  ]);
+  const valueInfo = new Map([...graph.valueInfo].filter(([name]) => keptValues.has(name)));
   try {
     return dropUnread(graph, buildGraph({ ...graph, nodes, initializers, valueInfo }, graph.captures.size > 0));
   } catch (error) {
@@ -72,6 +74,11 @@ function checkPatch(graph: Graph, patch: GraphPatch, removed: ReadonlySet<Node>)
   const taken = new Set<string>();
   collectNames(graph, taken);
   const freed = new Set([...removed].flatMap((node) => [node.name, ...node.outputs]));
+  for (const name of patch.initializers?.keys() ?? []) {
+    if (taken.has(name) && !freed.has(name) && !graph.initializers.has(name)) {
+      throw invalid(patch, "adds an initializer whose name is taken", name);
+    }
+  }
   for (const node of patch.add ?? []) {
     for (const output of node.outputs) {
       if (output !== "" && taken.has(output) && !freed.has(output) && !graph.isOutput(output)) {
@@ -89,8 +96,12 @@ function dropUnread(before: Graph, after: Graph): Graph {
   );
   if (unread.length === 0) return after;
   const initializers = new Map(after.initializers);
-  for (const name of unread) initializers.delete(name);
-  return buildGraph({ ...after, initializers }, after.captures.size > 0);
+  const valueInfo = new Map(after.valueInfo);
+  for (const name of unread) {
+    initializers.delete(name);
+    valueInfo.delete(name);
+  }
+  return buildGraph({ ...after, initializers, valueInfo }, after.captures.size > 0);
 }
 
 function invalid(patch: GraphPatch, message: string, field?: string, cause?: unknown): RecoupError {

@@ -1,3 +1,5 @@
+import { constants as bufferLimits } from "node:buffer";
+import { randomUUID } from "node:crypto";
 import {
   closeSync,
   constants,
@@ -8,25 +10,30 @@ import {
   realpathSync,
   renameSync,
   rmSync,
+  statSync,
   writeSync,
 } from "node:fs";
-import { basename, dirname, join, sep } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { RecoupError, withPlace } from "../errors.js";
 import type { Model } from "../graph/model.js";
 import type { ExternalReader } from "../onnx/external-data.js";
 import { encodeModel, readModel } from "../onnx/model.js";
-import { type Chunk, totalSize } from "../onnx/wire.js";
+import { bytesOfChunk, type Chunk, totalSize } from "../onnx/wire.js";
 
 export interface WriteOptions {
   /** For a file that nobody needs after a crash: not forced to the disk. */
   readonly isTemporary?: boolean;
+  /**
+   * Tensors of models that have more bytes of them go to a second file, `NAME.data`. Default 1.5 GB: protobuf ends at
+   * 2 GiB, and some readers hold a message twice.
+   */
+  readonly inlineLimit?: number;
 }
 
-/**
- * Models above this size in bytes get a second file, `NAME.data`, for their tensors: protobuf ends at 2 GiB, and some
- * readers hold a message twice.
- */
-const inlineLimit = 1.5e9;
+const defaultInlineLimit = 1.5e9;
+
+/** Small chunks are gathered to this many bytes before they are written. */
+const gatheredBytes = 2 ** 20;
 
 /**
  * Reads a model file; tensors in files beside it are read when they are needed.
@@ -42,70 +49,80 @@ export function readModelFile(path: string): Model {
 }
 
 /**
- * Writes a model whole or not at all: into a temporary file beside the target, which then takes the target's name.
+ * Writes a model whole or not at all: into temporary files beside the targets, which then take the targets' names.
+ * Tensors that stood in files beside the model it was read from are written along.
  *
  * @returns size in bytes of what was written
- * @throws RecoupError `file/unwritable`
+ * @throws RecoupError `file/unwritable`, `onnx/unsupported` for a model that no file can hold, and what reading the model's
+ * tensors throws
  */
 export function writeModelFile(path: string, model: Model, options: WriteOptions = {}): number {
-  let encoded = encodeModel(model);
-  if (totalSize(encoded.chunks) > inlineLimit)
-    encoded = encodeModel(model, { externalLocation: `${basename(path)}.data` });
-  if (encoded.externalChunks.length > 0) writeChunks(`${path}.data`, encoded.externalChunks, options);
-  writeChunks(path, encoded.chunks, options);
-  return totalSize(encoded.chunks) + totalSize(encoded.externalChunks);
+  const tensorBytes = [...model.graph.initializers.values()].reduce((sum, tensor) => sum + tensor.sizeBytes, 0);
+  const isLarge = tensorBytes > (options.inlineLimit ?? defaultInlineLimit);
+  const { chunks, externalChunks } = encodeModel(model, isLarge ? { externalLocation: `${basename(path)}.data` } : {});
+  const external = externalChunks.length > 0 ? [{ path: `${path}.data`, chunks: externalChunks }] : [];
+  writeFiles([...external, { path, chunks }], options);
+  return totalSize(chunks) + totalSize(externalChunks);
 }
 
-/** `readFileSync` refuses 2 GiB, and one `readSync` returns less: read in pieces. */
+/**
+ * `readFileSync` refuses 2 GiB, and one `readSync` returns less: read in pieces.
+ *
+ * @throws RecoupError `file/not-found`, `file/unreadable`
+ */
 export function readWholeFile(path: string): Uint8Array {
-  const file = openForReading(path);
+  let file: number | undefined;
   try {
+    file = openSync(path, readFlags);
     const stats = fstatSync(file);
     if (!stats.isFile()) throw new RecoupError("file/unreadable", "is not a file", { file: path });
+    if (stats.size > bufferLimits.MAX_LENGTH) {
+      throw new RecoupError("file/unreadable", `is too large (${stats.size} bytes)`, { file: path });
+    }
     return readRange(file, 0, stats.size);
+  } catch (cause) {
+    if (cause instanceof RecoupError) throw withPlace(cause, { file: path });
+    const code = (cause as NodeJS.ErrnoException).code;
+    if (code === "ENOENT") throw new RecoupError("file/not-found", "does not exist", { file: path }, { cause });
+    throw new RecoupError("file/unreadable", `cannot be read (${code})`, { file: path }, { cause });
   } finally {
-    closeSync(file);
+    if (file !== undefined) closeSync(file);
   }
 }
 
+/** Opening a named pipe would wait for its writer; the other flag is missing on Windows. */
+const readFlags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
+
+/**
+ * A model names its files itself, and it may be anybody's: only a plain file in the model's own folder is read, reached
+ * without a link and known by no other name.
+ */
 function externalFilesBeside(modelPath: string): ExternalReader {
   return {
     read(location, offset, sizeBytes, place) {
-      const folder = realpathSync(dirname(modelPath));
-      const path = join(folder, location);
-      const refuse = (message: string, cause?: unknown) =>
-        new RecoupError("onnx/external-data", message, { file: modelPath, field: place }, { cause });
-      let file: number;
+      const refuse = (message: string, cause?: unknown) => {
+        const where = { file: modelPath, field: place };
+        return new RecoupError("onnx/external-data", `stands in ${location}, ${message}`, where, { cause });
+      };
+      let file: number | undefined;
       try {
-        if (!realpathSync(path).startsWith(folder + sep))
-          throw refuse(`stands outside the model's folder: ${location}`);
-        file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
-      } catch (error) {
-        throw error instanceof RecoupError ? error : refuse(`stands in ${location}, which cannot be read`, error);
-      }
-      try {
+        const path = join(realpathSync(dirname(modelPath)), location);
+        if (realpathSync(path) !== path) throw refuse("which is a link or stands behind one: copy the file");
+        file = openSync(path, readFlags | (constants.O_NOFOLLOW ?? 0));
         const stats = fstatSync(file);
-        if (!stats.isFile() || offset + sizeBytes > stats.size) {
-          throw refuse(`needs bytes ${offset} to ${offset + sizeBytes} of ${location}, which has ${stats.size}`);
+        if (!stats.isFile()) throw refuse("which is no file");
+        if (stats.nlink > 1) throw refuse(`which has ${stats.nlink} names (hard links): copy the file`);
+        if (offset + sizeBytes > stats.size) {
+          throw refuse(`at bytes ${offset} to ${offset + sizeBytes}, but the file has ${stats.size}`);
         }
         return readRange(file, offset, sizeBytes);
+      } catch (error) {
+        throw error instanceof RecoupError ? error : refuse("which cannot be read", error);
       } finally {
-        closeSync(file);
+        if (file !== undefined) closeSync(file);
       }
     },
   };
-}
-
-function openForReading(path: string): number {
-  try {
-    return openSync(path, "r");
-  } catch (cause) {
-    const isMissing = (cause as NodeJS.ErrnoException).code === "ENOENT";
-    const [code, message] = isMissing
-      ? (["file/not-found", "does not exist"] as const)
-      : (["file/unreadable", `cannot be read (${(cause as NodeJS.ErrnoException).code})`] as const);
-    throw new RecoupError(code, message, { file: path }, { cause });
-  }
 }
 
 function readRange(file: number, offset: number, sizeBytes: number): Uint8Array {
@@ -119,26 +136,66 @@ function readRange(file: number, offset: number, sizeBytes: number): Uint8Array 
   return bytes;
 }
 
-function writeChunks(path: string, chunks: readonly Chunk[], options: WriteOptions): void {
-  const temporary = `${path}.${process.pid}.tmp`;
-  let file: number | undefined;
+interface NewFile {
+  readonly path: string;
+  readonly chunks: readonly Chunk[];
+}
+
+/** All are written before the first takes its name: chunks may come from the very files that are replaced. */
+function writeFiles(files: readonly NewFile[], options: WriteOptions): void {
+  const suffix = `${randomUUID().slice(0, 8)}.tmp`;
+  const temporaryOf = (path: string) => `${path}.${suffix}`;
+  for (const { path } of files) refuseFolder(path);
   try {
-    file = openSync(temporary, "wx");
-    for (const chunk of chunks) {
-      const bytes = chunk.bytes();
-      let position = 0;
-      while (position < bytes.byteLength)
-        position += writeSync(file, bytes, position, Math.min(bytes.byteLength - position, 2 ** 30));
-    }
-    if (!options.isTemporary) fsyncSync(file);
-    closeSync(file);
-    file = undefined;
-    renameSync(temporary, path);
+    for (const { path, chunks } of files) writeNewFile(temporaryOf(path), chunks, options);
+    for (const { path } of files) renameSync(temporaryOf(path), path);
   } catch (cause) {
-    if (file !== undefined) closeSync(file);
-    rmSync(temporary, { force: true });
-    if (cause instanceof RecoupError) throw cause;
+    for (const { path } of files) rmSync(temporaryOf(path), { force: true });
     const code = (cause as NodeJS.ErrnoException).code;
-    throw new RecoupError("file/unwritable", `cannot be written (${code})`, { file: path }, { cause });
+    if (cause instanceof RecoupError || code === undefined) throw cause;
+    const file = files[files.length - 1].path;
+    throw new RecoupError("file/unwritable", `cannot be written (${code})`, { file }, { cause });
   }
+}
+
+/** Nothing takes the name of a folder, and by then the file of the tensors would have taken its own. */
+function refuseFolder(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) {
+    throw new RecoupError("file/unwritable", "is a folder", { file: path });
+  }
+}
+
+function writeNewFile(path: string, chunks: readonly Chunk[], options: WriteOptions): void {
+  const file = openSync(path, "wx");
+  try {
+    writeChunks(file, chunks);
+    if (!options.isTemporary) fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function writeChunks(file: number, chunks: readonly Chunk[]): void {
+  const gathered = new Uint8Array(Math.min(gatheredBytes, totalSize(chunks)));
+  let used = 0;
+  const flush = () => {
+    writeFully(file, gathered.subarray(0, used));
+    used = 0;
+  };
+  for (const chunk of chunks) {
+    const bytes = bytesOfChunk(chunk);
+    if (used + bytes.byteLength > gathered.byteLength) flush();
+    if (bytes.byteLength > gathered.byteLength) writeFully(file, bytes);
+    else {
+      gathered.set(bytes, used);
+      used += bytes.byteLength;
+    }
+  }
+  flush();
+}
+
+function writeFully(file: number, bytes: Uint8Array): void {
+  let position = 0;
+  while (position < bytes.byteLength)
+    position += writeSync(file, bytes, position, Math.min(bytes.byteLength - position, 2 ** 30));
 }

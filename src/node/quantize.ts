@@ -55,7 +55,7 @@ const measuredSamples = 32;
  */
 export async function quantize(path: string, options: QuantizeOptions): Promise<Quantized> {
   const source = openModel(path);
-  if (options.output !== undefined) checkOutput(options.output, [path]);
+  if (options.output !== undefined) checkOutput(options.output, source.files);
   const file = typeof options.recipe === "string" ? options.recipe : undefined;
   const recipe = resolveRecipe(
     file ? readRecipeFile(file) : (options.recipe as RecipeInput | undefined),

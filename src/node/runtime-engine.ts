@@ -28,30 +28,44 @@ class RuntimeEngine implements Engine {
   readonly name = "onnxruntime-node";
   readonly #options: RuntimeOptions;
   readonly #folder = mkdtempSync(join(tmpdir(), "recoup-"));
+  readonly #cleanUp = () => {
+    this.#process?.end();
+    rmSync(this.#folder, { recursive: true, force: true });
+  };
   #process: RuntimeProcess | undefined;
+  #processes = 0;
   #models = 0;
   #isClosed = false;
 
   constructor(options: RuntimeOptions) {
     this.#options = options;
+    process.once("exit", this.#cleanUp);
   }
 
   async open(model: Model, options: OpenOptions = {}): Promise<Session> {
     const runtime = this.#runtime();
     refuseFourBitOutputs(model);
     const path = join(this.#folder, `${++this.#models}.onnx`);
+    const removeFiles = () => {
+      for (const file of [path, `${path}.data`]) rmSync(file, { force: true });
+    };
     writeModelFile(path, withTaps(model, options.taps ?? []), { isTemporary: true });
-    const mode = options.mode ?? "exact";
-    const reply = await runtime.ask({ kind: "open", path, mode, threads: this.#options.threads }, "engine/refused");
+    const request = { kind: "open", path, mode: options.mode ?? "exact", threads: this.#options.threads } as const;
+    const reply = await runtime.ask(request, "engine/refused").catch((error) => {
+      removeFiles();
+      throw error;
+    });
+    let isClosed = false;
     return {
       inputs: reply.inputs,
       outputs: reply.outputs,
       run: (feeds, fetch) => run(runtime, reply.session, feeds, fetch),
       runAndHold: (feeds, values) => runAndHold(runtime, reply.session, feeds, values),
       close: async () => {
+        if (isClosed) return;
+        isClosed = true;
+        removeFiles();
         if (runtime.isAlive) await runtime.ask({ kind: "close", session: reply.session }, "engine/run");
-        rmSync(path, { force: true });
-        rmSync(`${path}.data`, { force: true });
       },
     };
   }
@@ -63,21 +77,30 @@ class RuntimeEngine implements Engine {
   }
 
   async release(tensors: Iterable<HeldTensor>): Promise<void> {
-    await this.#runtime().ask({ kind: "release", held: [...tensors].map((tensor) => tensor.held) }, "engine/run");
+    if (!this.#process?.isAlive) return;
+    await this.#process.ask({ kind: "release", held: [...tensors].map((tensor) => tensor.held) }, "engine/run");
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    this.#process?.end();
-    rmSync(this.#folder, { recursive: true, force: true });
+    await this.#process?.end();
+    process.off("exit", this.#cleanUp);
+    this.#cleanUp();
   }
 
   #runtime(): RuntimeProcess {
     if (this.#isClosed) throw new RecoupError("engine/unavailable", "the engine is closed");
-    if (!this.#process?.isAlive) this.#process = new RuntimeProcess(this.#options.signal);
+    if (this.#options.signal?.aborted) throw cancelled();
+    if (!this.#process?.isAlive) {
+      const firstHeld = this.#processes++ * heldPerProcess;
+      this.#process = new RuntimeProcess([this.#folder, String(firstHeld)], this.#options.signal);
+    }
     return this.#process;
   }
 }
+
+/** A tensor that was held by a process that died must not be taken for one of the next process. */
+const heldPerProcess = 1e9;
 
 async function run(
   runtime: RuntimeProcess,
@@ -128,30 +151,39 @@ interface Pending {
 /** One child process and the questions it has not answered yet. */
 class RuntimeProcess {
   readonly #child: ChildProcess;
+  readonly #gone: Promise<void>;
   readonly #pending = new Map<number, Pending>();
   #lastId = 0;
+  #hasAnswered = false;
   #lastWords = "";
   #end: RecoupError | undefined;
 
-  constructor(signal: AbortSignal | undefined) {
+  constructor(programArguments: readonly string[], signal: AbortSignal | undefined) {
     const program = createRequire(import.meta.url).resolve("#runtime-process");
-    this.#child = fork(program, [], {
+    this.#child = fork(program, programArguments, {
       serialization: "advanced",
       execArgv: [],
+      // Or the runtime keeps an identifier of the machine in the user's cache folder and reports models to its makers.
+      env: { ...process.env, ORT_DISABLE_TELEMETRY: "1" },
       stdio: ["ignore", "ignore", "pipe", "ipc"],
     });
     this.#child.stderr?.on("data", (data) => {
-      this.#lastWords = (this.#lastWords + data).slice(-2000);
+      this.#lastWords = (this.#lastWords + data).slice(-4000);
     });
     this.#child.on("message", (message) => this.#receive(message as Envelope<Reply>));
-    this.#child.on("error", (cause) => this.#fail(new RecoupError("engine/unavailable", String(cause), {}, { cause })));
-    this.#child.on("close", (code, killedBy) => this.#fail(this.#crash(code, killedBy)));
-    const cancel = () => {
-      this.#fail(new RecoupError("engine/cancelled", "cancelled"));
-      this.#child.kill("SIGKILL");
-    };
-    if (signal?.aborted) cancel();
+    const cancel = () => this.end(cancelled());
     signal?.addEventListener("abort", cancel, { once: true });
+    this.#gone = new Promise((resolve) => {
+      this.#child.on("error", (cause) => {
+        this.#fail(new RecoupError("engine/unavailable", String(cause), {}, { cause }));
+        resolve();
+      });
+      this.#child.on("close", (code, killedBy) => {
+        signal?.removeEventListener("abort", cancel);
+        this.#fail(this.#crash(code, killedBy));
+        resolve();
+      });
+    });
   }
 
   get isAlive(): boolean {
@@ -173,12 +205,15 @@ class RuntimeProcess {
     }) as Promise<ReplyTo<R>>;
   }
 
-  end(): void {
-    this.#fail(new RecoupError("engine/unavailable", "the engine is closed"));
+  /** Kills the process; resolves once it is gone. */
+  end(why = new RecoupError("engine/unavailable", "the engine is closed")): Promise<void> {
+    this.#fail(why);
     this.#child.kill("SIGKILL");
+    return this.#gone;
   }
 
   #receive({ id, body }: Envelope<Reply>): void {
+    this.#hasAnswered = true;
     const pending = this.#pending.get(id);
     this.#pending.delete(id);
     if (body.kind === "failed") pending?.reject(new RecoupError(pending.onFailure, tidy(body.message)));
@@ -192,16 +227,34 @@ class RuntimeProcess {
   }
 
   #crash(code: number | null, killedBy: NodeJS.Signals | null): RecoupError {
+    const lines = this.#lastWords.trim().split("\n");
+    const words =
+      lines.findLast((line) => /Error( \[\w+\])?: |terminate|what\(\)/.test(line)) ?? lines[lines.length - 1];
+    // The program itself failed, before there was a model.
+    if (!this.#hasAnswered && code === 1) {
+      return new RecoupError("engine/unavailable", `onnxruntime-node does not start: ${tidy(words)}`);
+    }
     const how = killedBy ? `was ended by ${killedBy}` : `ended with exit code ${code}`;
-    const words = this.#lastWords.trim().split("\n").at(-1) ?? "";
-    return new RecoupError("engine/crashed", `the process that ran the model ${how}${words ? `: ${words}` : ""}`);
+    return new RecoupError("engine/crashed", `the process that ran the model ${how}${words ? `: ${tidy(words)}` : ""}`);
   }
 }
 
-/** The first line of the runtime's message says what is wrong; the rest is its own source positions. */
-function tidy(message: string): string {
-  return message.split("\n")[0].replace(/^Error: /, "");
+function cancelled(): RecoupError {
+  return new RecoupError("engine/cancelled", "cancelled");
 }
+
+/** What the runtime says, as one line without the places in its own source and the temporary file. */
+function tidy(message: string): string {
+  const line = message
+    .replace(/^(\w*Error: )+/, "")
+    .replace(/Load model from .*? failed:/, "")
+    .replace(/\/onnxruntime_src\/\S+ .*?\) (?=\S)/g, "")
+    .replace(/\s*\n\s*/g, " ")
+    .trim();
+  return line.length > longestMessage ? `${line.slice(0, longestMessage)} …` : line;
+}
+
+const longestMessage = 500;
 
 /** The binding aborts the whole process when such an output is fetched. */
 function refuseFourBitOutputs(model: Model): void {

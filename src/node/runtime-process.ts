@@ -1,24 +1,34 @@
 /**
  * The child process that holds onnxruntime. Loading and running a model block the thread they happen on, and a hostile
  * or broken model can end the process: neither may reach the tool.
+ *
+ * Arguments: the folder of the temporary files, and the number after which held tensors are numbered.
  */
+import { rmSync } from "node:fs";
 import { InferenceSession, Tensor as RuntimeTensor } from "onnxruntime-node";
 import type { HeldTensor, RunMode } from "../engine/engine.js";
 import type { Value } from "../graph/graph.js";
 import type { ElementType } from "../tensor/element-type.js";
 import type { Envelope, Reply, Request, SentTensor } from "./runtime-messages.js";
 
+const [folder, firstHeld] = process.argv.slice(2);
 const sessions = new Map<number, InferenceSession>();
 const held = new Map<number, RuntimeTensor>();
 let lastSession = 0;
-let lastHeld = 0;
+let lastHeld = Number(firstHeld);
 
 process.on("message", async (message) => {
   const { id, body } = message as Envelope<Request>;
   const reply = await answer(body).catch((error: unknown): Reply => ({ kind: "failed", message: String(error) }));
   process.send?.({ id, body: reply } satisfies Envelope<Reply>);
 });
-process.on("disconnect", () => process.exit());
+// The tool is gone, perhaps killed before it could clean up.
+process.on("disconnect", () => {
+  rmSync(folder, { recursive: true, force: true });
+  process.exit();
+});
+// They reach the tool too, which decides what they mean.
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => {});
 
 async function answer(request: Request): Promise<Reply> {
   switch (request.kind) {
@@ -26,8 +36,11 @@ async function answer(request: Request): Promise<Reply> {
       return open(request.path, request.mode, request.threads);
     case "run":
       return run(request);
-    case "hold":
-      return { kind: "held", tensors: request.tensors.map(([name, tensor]) => [name, hold(toRuntime(name, tensor))]) };
+    case "hold": {
+      // All or none: what one of them throws must not leave the others behind.
+      const tensors = request.tensors.map(([name, tensor]) => [name, toRuntime(name, tensor)] as const);
+      return { kind: "held", tensors: tensors.map(([name, tensor]) => [name, hold(tensor)]) };
+    }
     case "release":
       for (const id of request.held) held.delete(id);
       return { kind: "done" };
@@ -60,9 +73,16 @@ async function open(path: string, mode: RunMode, threads: number | undefined): P
 
 async function run(request: Extract<Request, { kind: "run" }>): Promise<Reply> {
   const session = sessionOf(request.session);
+  const fetch = request.fetch ?? session.outputNames;
+  for (const output of session.outputMetadata) {
+    // The binding would abort the whole process.
+    if (output.isTensor && fetch.includes(output.name) && /^u?int[24]$/.test(output.type)) {
+      throw new Error(`${output.name}: a ${output.type} tensor cannot be fetched`);
+    }
+  }
   const feeds = Object.fromEntries(request.feeds.map(([name, tensor]) => [name, toRuntime(name, tensor)]));
   const start = performance.now();
-  const results = await session.run(feeds, [...(request.fetch ?? session.outputNames)]);
+  const results = await session.run(feeds, [...fetch]);
   const elapsedMs = performance.now() - start;
   const outputs = Object.entries(results);
   if (request.hold) return { kind: "held", tensors: outputs.map(([name, tensor]) => [name, hold(tensor)]) };

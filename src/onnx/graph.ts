@@ -1,13 +1,24 @@
 import { RecoupError } from "../errors.js";
-import { buildGraph, type Graph, type Node, type Value, type ValueName } from "../graph/graph.js";
+import { buildGraph, type Graph, type Value, type ValueName } from "../graph/graph.js";
 import type { Tensor } from "../tensor/tensor.js";
 import type { ExternalLocation, ExternalReader } from "./external-data.js";
 import { TensorAnnotationSchema } from "./gen/onnx_pb.js";
-import { type BodyCodec, encodeNode, readNode } from "./node.js";
+import { encodeNode, readNode } from "./node.js";
+import { filesOfGraph } from "./references.js";
 import { isSparseTensor, readSparseTensor } from "./sparse-tensor.js";
-import { encodeTensor, isFileTensor, type NamedTensor, readTensor } from "./tensor.js";
+import { encodeTensor, type FileTensor, isFileTensor, type NamedTensor, readTensor } from "./tensor.js";
 import { encodeValue, readValue } from "./value.js";
-import { bodyOf, type Chunk, chunkOf, cutRecords, decodeMessage, textOf, type WireRecord, wrapChunks } from "./wire.js";
+import {
+  bodyOf,
+  type Chunk,
+  chunkOf,
+  cutRecords,
+  decodeMessage,
+  malformed,
+  textOf,
+  type WireRecord,
+  wrapChunks,
+} from "./wire.js";
 
 /** Field numbers of `GraphProto`. */
 const field = {
@@ -31,23 +42,24 @@ interface GraphOrigin {
 /** Where the elements of an initializer go when they do not go into the model file. */
 export type Placement = (name: ValueName, tensor: Tensor) => ExternalLocation | undefined;
 
+/** A body costs three messages (graph, node, attribute), and no reader goes deeper than C++ protobuf's 100. */
+const deepestBody = 32;
+
 /**
  * Reads a `GraphProto`, its subgraphs included.
  *
+ * @param depth 0 for a model's own graph, 1 for the bodies of its nodes, and so on
  * @throws RecoupError `onnx/malformed`, `onnx/unsupported`, `onnx/tensor`, `graph/invalid`
  */
-export function readGraph(message: Uint8Array, path: string, external: ExternalReader, isNested: boolean): Graph {
+export function readGraph(message: Uint8Array, path: string, external: ExternalReader, depth = 0): Graph {
+  if (depth > deepestBody) throw malformed("graph", `has bodies inside bodies, more than ${deepestBody} deep`);
   const records = cutRecords(message, path);
   const of = (wanted: number) => records.filter((record) => record.field === wanted);
-  const bodies: BodyCodec = {
-    read: (body, bodyPath) => readGraph(body, bodyPath, external, true),
-    encode: (graph) => encodeGraph(graph, inlineAll),
-  };
+  const readBody = (body: Uint8Array, bodyPath: string) => readGraph(body, bodyPath, external, depth + 1);
   const read = <Result>(wanted: number, kind: string, reader: (body: Uint8Array, path: string) => Result): Result[] =>
     of(wanted).map((record, i) => reader(bodyOf(record, `${path}.${kind}[${i}]`), `${path}.${kind}[${i}]`));
-  const sparse = read(field.sparseInitializer, "sparse_initializer", (body, at) =>
-    readSparseTensor(body, at, external),
-  );
+  // Only the writer needs them, but a broken one must not be found after all the work.
+  read(field.quantizationAnnotation, "quantization_annotation", annotatedValue);
   const origin: GraphOrigin = { message, records };
   const graph = buildGraph(
     {
@@ -57,15 +69,15 @@ export function readGraph(message: Uint8Array, path: string, external: ExternalR
           .at(-1) ?? "",
       inputs: read(field.input, "input", readValue),
       outputs: read(field.output, "output", readValue),
-      nodes: read(field.node, "node", (body, at) => readNode(body, at, external, bodies)),
+      nodes: read(field.node, "node", (body, at) => readNode(body, at, external, readBody)),
       initializers: indexTensors([
         ...read(field.initializer, "initializer", (body, at) => readTensor(body, at, external)),
-        ...sparse,
+        ...read(field.sparseInitializer, "sparse_initializer", (body, at) => readSparseTensor(body, at, external)),
       ]),
       valueInfo: new Map(read(field.valueInfo, "value_info", readValue).map((value) => [value.name, value])),
       origin,
     },
-    isNested,
+    depth > 0,
   );
   origin.graph = graph;
   return graph;
@@ -74,7 +86,9 @@ export function readGraph(message: Uint8Array, path: string, external: ExternalR
 /** The graph as a message: record by record as it was read, changed and new ones encoded. */
 export function encodeGraph(graph: Graph, placement: Placement): readonly Chunk[] {
   const origin = graph.origin as GraphOrigin | undefined;
-  if (origin?.graph === graph && placement === inlineAll) return [chunkOf(origin.message)];
+  if (origin?.graph === graph && placement === inlineAll && filesOfGraph(graph).size === 0) {
+    return [chunkOf(origin.message)];
+  }
   const writer = new GraphWriter(graph, placement);
   for (const record of origin?.records ?? []) writer.writeRecord(record);
   writer.writeRest();
@@ -92,10 +106,20 @@ class GraphWriter {
   readonly #written = new Set<number>();
   readonly #graph: Graph;
   readonly #placement: Placement;
+  /** What the graph was read from, by the message in it. */
+  readonly #read: ReadonlyMap<Uint8Array, WireRecord>;
+  /** Sparse initializers that stay as they are. */
+  readonly #sparse: ReadonlySet<Uint8Array>;
 
   constructor(graph: Graph, placement: Placement) {
     this.#graph = graph;
     this.#placement = placement;
+    const origin = graph.origin as GraphOrigin | undefined;
+    this.#read = new Map(origin?.records.map((record) => [record.body, record]));
+    const kept = [...graph.initializers].flatMap(([name, tensor]) =>
+      isSparseTensor(tensor) && isAsRead(name, tensor) && this.#read.has(tensor.message) ? [tensor.message] : [],
+    );
+    this.#sparse = new Set(kept);
   }
 
   writeRecord(record: WireRecord): void {
@@ -108,10 +132,10 @@ class GraphWriter {
         this.#writeField(record.field);
         return;
       case field.sparseInitializer:
-        this.#writeSparse(record);
+        if (this.#sparse.has(record.body)) this.chunks.push(chunkOf(record.raw));
         return;
       case field.quantizationAnnotation:
-        if (this.#graph.producer(annotated(record)) || this.#graph.initializers.has(annotated(record))) {
+        if (this.#isDefined(annotatedValue(record.body, "quantization_annotation"))) {
           this.chunks.push(chunkOf(record.raw));
         }
         return;
@@ -134,48 +158,53 @@ class GraphWriter {
     if (this.#written.has(number)) return;
     this.#written.add(number);
     const graph = this.#graph;
-    const bodies: BodyCodec = { read: unreachable, encode: (body) => encodeGraph(body, inlineAll) };
+    const encodeBody = (body: Graph) => encodeGraph(body, inlineAll);
     const messages: Readonly<Record<number, () => readonly (readonly Chunk[])[]>> = {
-      [field.node]: () => graph.nodes.map((node: Node) => encodeNode(node, bodies)),
+      [field.node]: () => graph.nodes.map((node) => encodeNode(node, encodeBody)),
       [field.initializer]: () => this.#initializers(),
       [field.input]: () => graph.inputs.map(encodeDeclared),
       [field.output]: () => graph.outputs.map(encodeDeclared),
       [field.valueInfo]: () => [...graph.valueInfo.values()].map(encodeDeclared),
     };
-    for (const message of messages[number]()) this.chunks.push(...wrapChunks(number, message));
+    for (const message of messages[number]()) this.#writeMessage(number, message);
+  }
+
+  /** A message that was read is written with the very tag and length it was read with. */
+  #writeMessage(number: number, message: readonly Chunk[]): void {
+    const record = message.length === 1 ? this.#read.get(message[0].bytes()) : undefined;
+    if (record?.field === number) this.chunks.push(chunkOf(record.raw));
+    else for (const chunk of wrapChunks(number, message)) this.chunks.push(chunk);
   }
 
   #initializers(): readonly (readonly Chunk[])[] {
     const messages: (readonly Chunk[])[] = [];
     for (const [name, tensor] of this.#graph.initializers) {
-      if (isSparseTensor(tensor)) continue;
+      if (isSparseTensor(tensor) && this.#sparse.has(tensor.message)) continue;
       const location = this.#placement(name, tensor);
-      // The message holds the name: a tensor that now stands under another one is written anew.
-      const isOwn = isFileTensor(tensor) && tensor.name === name;
-      const isUntouched = isOwn && !tensor.isExternal && location === undefined;
+      const isUntouched = isFileTensor(tensor) && isAsRead(name, tensor) && !isSparseTensor(tensor) && !location;
       messages.push(isUntouched ? [chunkOf(tensor.message)] : encodeTensor(name, tensor, location));
     }
     return messages;
   }
 
-  #writeSparse(record: WireRecord): void {
-    const kept = [...this.#graph.initializers.values()].some(
-      (tensor) => isSparseTensor(tensor) && tensor.message === record.body,
-    );
-    if (kept) this.chunks.push(chunkOf(record.raw));
+  #isDefined(value: ValueName): boolean {
+    const { initializers, captures } = this.#graph;
+    const isOwn = this.#graph.producer(value) !== undefined || this.#graph.isInput(value);
+    return isOwn || initializers.has(value) || captures.has(value);
   }
+}
+
+/** The message holds the name: a tensor that now stands under another one is written anew. */
+function isAsRead(name: ValueName, tensor: FileTensor): boolean {
+  return tensor.name === name && tensor.externalFiles.length === 0;
 }
 
 function encodeDeclared(value: Value): readonly Chunk[] {
   return [chunkOf(encodeValue(value))];
 }
 
-function unreachable(): never {
-  throw new Error("a writer reads nothing");
-}
-
-function annotated(record: WireRecord): string {
-  return decodeMessage(TensorAnnotationSchema, record.body, "quantization_annotation").tensorName;
+function annotatedValue(message: Uint8Array, path: string): ValueName {
+  return decodeMessage(TensorAnnotationSchema, message, path).tensorName;
 }
 
 function indexTensors(tensors: readonly NamedTensor[]): ReadonlyMap<ValueName, Tensor> {

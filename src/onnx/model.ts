@@ -6,8 +6,11 @@ import type { Tensor } from "../tensor/tensor.js";
 import { type ExternalLocation, type ExternalReader, externalAlignment, noExternalData } from "./external-data.js";
 import { FunctionProtoSchema, OperatorSetIdProtoSchema, StringStringEntryProtoSchema } from "./gen/onnx_pb.js";
 import { encodeGraph, inlineAll, type Placement, readGraph } from "./graph.js";
+import { looksLikeText, refuseOtherFiles } from "./other-files.js";
+import { refuseExternalTensors } from "./references.js";
 import {
   bodyOf,
+  bytesOfChunk,
   type Chunk,
   chunkOf,
   cutRecords,
@@ -27,6 +30,7 @@ const field = {
   graph: 7,
   opsetImport: 8,
   metadataProps: 14,
+  trainingInfo: 20,
   functions: 25,
 } as const;
 
@@ -58,7 +62,7 @@ const externalThreshold = 1024;
  */
 export function readModel(bytes: Uint8Array, external: ExternalReader = noExternalData): Model {
   refuseOtherFiles(bytes);
-  const records = cutRecords(bytes, "model");
+  const records = cutModel(bytes);
   const of = (wanted: number) => records.filter((record) => record.field === wanted);
   const text = (wanted: number) =>
     of(wanted)
@@ -67,9 +71,12 @@ export function readModel(bytes: Uint8Array, external: ExternalReader = noExtern
   const graphs = of(field.graph);
   if (graphs.length === 0) throw new RecoupError("onnx/not-a-model", "is no ONNX model: it holds no graph");
   if (graphs.length > 1) throw new RecoupError("onnx/unsupported", "holds its graph in two pieces");
+  for (const record of of(field.trainingInfo)) {
+    refuseExternalTensors("training", bodyOf(record, "training_info"), "training_info");
+  }
   const origin: ModelOrigin = { records };
   const model: Model = {
-    graph: readGraph(bodyOf(graphs[0], "graph"), "graph", external, false),
+    graph: readGraph(bodyOf(graphs[0], "graph"), "graph", external),
     irVersion:
       of(field.irVersion)
         .map((record) => varintOf(record, "ir_version"))
@@ -77,18 +84,8 @@ export function readModel(bytes: Uint8Array, external: ExternalReader = noExtern
     opsets: readOpsets(of(field.opsetImport)),
     producerName: text(field.producerName),
     producerVersion: text(field.producerVersion),
-    metadata: new Map(
-      of(field.metadataProps).map((record) => {
-        const entry = decodeMessage(StringStringEntryProtoSchema, bodyOf(record, "metadata_props"), "metadata_props");
-        return [entry.key, entry.value];
-      }),
-    ),
-    functions: new Set(
-      of(field.functions).map((record) => {
-        const proto = decodeMessage(FunctionProtoSchema, bodyOf(record, "functions"), "functions");
-        return `${proto.domain}::${proto.name}`;
-      }),
-    ),
+    metadata: new Map(of(field.metadataProps).map(readMetadata)),
+    functions: new Set(of(field.functions).map((record) => readFunction(bodyOf(record, "functions")))),
     origin,
   };
   origin.model = model;
@@ -99,20 +96,22 @@ export function readModel(bytes: Uint8Array, external: ExternalReader = noExtern
 export function encodeModel(model: Model, options: EncodeOptions = {}): EncodedModel {
   const store = options.externalLocation === undefined ? undefined : new ExternalStore(options.externalLocation);
   const placement: Placement = store ? (_name, tensor) => store.place(tensor) : inlineAll;
-  const graph = wrapChunks(field.graph, encodeGraph(model.graph, placement));
+  const graph = encodeGraph(model.graph, placement);
   const origin = model.origin as ModelOrigin | undefined;
-  const changed = changedFields(model, origin?.model);
-  const chunks: Chunk[] = [];
+  const changed = changedFields(model, origin);
+  const chunks: (readonly Chunk[])[] = [];
   for (const record of origin?.records ?? []) {
-    if (record.field === field.graph) chunks.push(...graph);
-    else if (changed.has(record.field)) {
-      chunks.push(...(changed.get(record.field) ?? []));
+    if (record.field === field.graph) {
+      const isAsRead = graph.length === 1 && graph[0].bytes() === record.body;
+      chunks.push(isAsRead ? [chunkOf(record.raw)] : wrapChunks(field.graph, graph));
+    } else if (changed.has(record.field)) {
+      chunks.push(changed.get(record.field) ?? []);
       changed.set(record.field, []);
-    } else chunks.push(chunkOf(record.raw));
+    } else chunks.push([chunkOf(record.raw)]);
   }
-  for (const rest of changed.values()) chunks.push(...rest);
-  if (!origin) chunks.push(...graph);
-  return { chunks, externalChunks: store?.chunks ?? [] };
+  chunks.push(...changed.values());
+  if (!origin) chunks.push(wrapChunks(field.graph, graph));
+  return { chunks: chunks.flat(), externalChunks: store?.chunks ?? [] };
 }
 
 /** The whole file as one array; for models that fit into memory twice. */
@@ -120,14 +119,15 @@ export function joinChunks(chunks: readonly Chunk[]): Uint8Array {
   const joined = new Uint8Array(totalSize(chunks));
   let position = 0;
   for (const chunk of chunks) {
-    joined.set(chunk.bytes(), position);
+    joined.set(bytesOfChunk(chunk), position);
     position += chunk.sizeBytes;
   }
   return joined;
 }
 
 /** The fields whose values differ from what was read, encoded. */
-function changedFields(model: Model, before: Model | undefined): Map<number, readonly Chunk[]> {
+function changedFields(model: Model, origin: ModelOrigin | undefined): Map<number, readonly Chunk[]> {
+  const before = origin?.model;
   const changed = new Map<number, readonly Chunk[]>();
   const message = (number: number, body: Uint8Array) => wrapChunks(number, [chunkOf(body)]);
   if (model.irVersion !== before?.irVersion) {
@@ -150,13 +150,14 @@ function changedFields(model: Model, before: Model | undefined): Map<number, rea
     );
   }
   if (model.metadata !== before?.metadata) {
-    const entries = [...model.metadata].map(([key, value]) =>
-      toBinary(StringStringEntryProtoSchema, create(StringStringEntryProtoSchema, { key, value })),
-    );
-    changed.set(
-      field.metadataProps,
-      entries.flatMap((body) => message(field.metadataProps, body)),
-    );
+    const kept = new Map(origin?.records.filter(isMetadata).map((record) => [readMetadata(record)[0], record]));
+    const entries = [...model.metadata].map(([key, value]) => {
+      const record = kept.get(key);
+      if (record !== undefined && value === before?.metadata.get(key)) return [chunkOf(record.raw)];
+      const entry = create(StringStringEntryProtoSchema, { key, value: new TextEncoder().encode(value) });
+      return message(field.metadataProps, toBinary(StringStringEntryProtoSchema, entry));
+    });
+    changed.set(field.metadataProps, entries.flat());
   }
   return changed;
 }
@@ -172,6 +173,30 @@ function readOpsets(records: readonly WireRecord[]): ReadonlyMap<string, number>
     opsets.set(domain, Number(proto.version));
   }
   return opsets;
+}
+
+function isMetadata(record: WireRecord): boolean {
+  return record.field === field.metadataProps;
+}
+
+function readMetadata(record: WireRecord): readonly [key: string, value: string] {
+  const entry = decodeMessage(StringStringEntryProtoSchema, bodyOf(record, "metadata_props"), "metadata_props");
+  return [entry.key, new TextDecoder().decode(entry.value)];
+}
+
+function cutModel(bytes: Uint8Array): readonly WireRecord[] {
+  try {
+    return cutRecords(bytes, "model");
+  } catch (error) {
+    throw looksLikeText(bytes) ? new RecoupError("onnx/not-a-model", "is no ONNX model but a text") : error;
+  }
+}
+
+function readFunction(message: Uint8Array): string {
+  const { domain, name } = decodeMessage(FunctionProtoSchema, message, "functions");
+  const key = `${domain}::${name}`;
+  refuseExternalTensors("function", message, key);
+  return key;
 }
 
 /** Collects large tensors for the external file, each at an address that a runtime can map. */
@@ -192,28 +217,5 @@ class ExternalStore {
     this.chunks.push({ sizeBytes: tensor.sizeBytes, bytes: () => tensor.bytes() });
     this.#position = offset + tensor.sizeBytes;
     return { location: this.#location, offset, length: tensor.sizeBytes };
-  }
-}
-
-/** The files people most often hand in by mistake, told by their first bytes. */
-function refuseOtherFiles(bytes: Uint8Array): void {
-  if (bytes.byteLength === 0) throw new RecoupError("onnx/not-a-model", "is empty");
-  const head = new TextDecoder("latin1").decode(bytes.subarray(0, 64));
-  const known: readonly (readonly [string | RegExp, string])[] = [
-    [/^version https:\/\/git-lfs/, "a Git LFS pointer, not the model itself: fetch it with `git lfs pull`"],
-    ["\u0089PNG", "a PNG picture"],
-    ["\u00ff\u00d8\u00ff", "a JPEG picture"],
-    ["PK\u0003\u0004", "a ZIP archive (or a PyTorch file)"],
-    ["\u001f\u008b", "a gzip archive"],
-    ["\u0089HDF", "an HDF5 file (Keras?)"],
-    [/^\s*(<!doctype|<html|<\?xml)/i, "a web page"],
-    [/^\s*\{/, "JSON"],
-    [/^....TFL3/s, "a TensorFlow Lite model: convert it to ONNX first"],
-    ["GGUF", "a GGUF model: convert it to ONNX first"],
-    ["\u0093NUMPY", "a NumPy array"],
-  ];
-  for (const [sign, what] of known) {
-    const matches = typeof sign === "string" ? head.startsWith(sign) : sign.test(head);
-    if (matches) throw new RecoupError("onnx/not-a-model", `is no ONNX model but ${what}`);
   }
 }

@@ -8,7 +8,8 @@ import {
   AttributeProto_AttributeType as AttributeType,
   NodeProtoSchema,
 } from "./gen/onnx_pb.js";
-import { encodeTensor, isFileTensor, readTensor } from "./tensor.js";
+import { filesOfAttribute, filesOfNode, refuseExternalTensors } from "./references.js";
+import { encodeTensor, readTensor } from "./tensor.js";
 import { type Chunk, chunkOf, cutRecords, decodeMessage, wrapChunks } from "./wire.js";
 
 /** What a node was read from: the node as it was then, and its bytes. */
@@ -17,29 +18,35 @@ interface NodeOrigin {
   readonly message: Uint8Array;
 }
 
+/** As `NodeOrigin`; the message holds the name too. */
 interface AttributeOrigin {
+  attribute?: Attribute;
+  readonly name: string;
   readonly message: Uint8Array;
 }
 
-/** Reads and writes the graphs inside attributes; handed in, since graphs are made of nodes. */
-export interface BodyCodec {
-  read(message: Uint8Array, path: string): Graph;
-  encode(graph: Graph): readonly Chunk[];
-}
+/** Reads a graph inside an attribute; handed in, since graphs are made of nodes. */
+export type ReadBody = (message: Uint8Array, path: string) => Graph;
 
-const attributeField = 5;
+/** Writes a graph inside an attribute. */
+export type EncodeBody = (graph: Graph) => readonly Chunk[];
+
+/** Field numbers of `NodeProto`. */
+const field = { input: 1, output: 2, name: 3, opType: 4, attribute: 5, domain: 7 } as const;
 
 /**
  * Reads a `NodeProto`.
  *
  * @throws RecoupError `onnx/malformed`, and what its tensors and graphs throw
  */
-export function readNode(message: Uint8Array, path: string, external: ExternalReader, bodies: BodyCodec): Node {
+export function readNode(message: Uint8Array, path: string, external: ExternalReader, readBody: ReadBody): Node {
   const proto = decodeMessage(NodeProtoSchema, message, path);
   const attributes = new Map<string, Attribute>();
   for (const body of proto.attribute) {
     const attribute = decodeMessage(AttributeProtoSchema, body, `${path}.attribute`);
-    attributes.set(attribute.name, readAttribute(attribute, body, path, external, bodies));
+    const origin: AttributeOrigin = { name: attribute.name, message: body };
+    origin.attribute = { ...readAttribute(attribute, body, path, external, readBody), origin };
+    attributes.set(attribute.name, origin.attribute);
   }
   const origin: NodeOrigin = { message };
   const node: Node = {
@@ -55,21 +62,26 @@ export function readNode(message: Uint8Array, path: string, external: ExternalRe
   return node;
 }
 
-/** The node as it was read where nobody changed it, else its message with the changed fields, unknown ones kept. */
-export function encodeNode(node: Node, bodies: BodyCodec): readonly Chunk[] {
+/** The node as it was read where nobody changed it, else a new message that keeps the fields nobody reads here. */
+export function encodeNode(node: Node, encodeBody: EncodeBody): readonly Chunk[] {
   const origin = node.origin as NodeOrigin | undefined;
-  if (origin?.node === node) return [chunkOf(origin.message)];
-  const proto = origin ? decodeMessage(NodeProtoSchema, origin.message, node.name) : create(NodeProtoSchema);
-  proto.input = [...node.inputs];
-  proto.output = [...node.outputs];
-  if (node.name !== "" || origin) proto.name = node.name;
-  proto.opType = node.opType;
-  if (node.domain !== proto.domain) proto.domain = node.domain;
-  proto.attribute = [];
-  const attributes = [...node.attributes].flatMap(([name, attribute]) =>
-    wrapChunks(attributeField, encodeAttribute(name, attribute, bodies)),
+  if (origin?.node === node && filesOfNode(node).size === 0) return [chunkOf(origin.message)];
+  const { name, domain } = node;
+  const proto = create(NodeProtoSchema, {
+    input: [...node.inputs],
+    output: [...node.outputs],
+    opType: node.opType,
+    ...(name === "" ? {} : { name }),
+    ...(domain === "" ? {} : { domain }),
+  });
+  const attributes = [...node.attributes].flatMap(([key, attribute]) =>
+    wrapChunks(field.attribute, encodeAttribute(key, attribute, encodeBody)),
   );
-  return [chunkOf(toBinary(NodeProtoSchema, proto)), ...attributes];
+  const encoded: readonly number[] = Object.values(field);
+  const kept = cutRecords(origin?.message ?? new Uint8Array(), name).filter(
+    (record) => !encoded.includes(record.field),
+  );
+  return [chunkOf(toBinary(NodeProtoSchema, proto)), ...attributes, ...kept.map((record) => chunkOf(record.raw))];
 }
 
 function readAttribute(
@@ -77,32 +89,32 @@ function readAttribute(
   message: Uint8Array,
   path: string,
   external: ExternalReader,
-  bodies: BodyCodec,
+  readBody: ReadBody,
 ): Attribute {
-  const origin: AttributeOrigin = { message };
   const place = `${path}.${proto.name}`;
-  if (proto.refAttrName !== "") return { kind: "opaque", origin };
+  if (proto.refAttrName !== "") return { kind: "opaque" };
   switch (typeOf(proto, message)) {
     case AttributeType.FLOAT:
-      return { kind: "float", value: proto.f, origin };
+      return { kind: "float", value: proto.f };
     case AttributeType.INT:
-      return { kind: "int", value: Number(proto.i), origin };
+      return { kind: "int", value: Number(proto.i) };
     case AttributeType.STRING:
-      return { kind: "string", value: new TextDecoder().decode(proto.s), origin };
+      return { kind: "string", value: new TextDecoder().decode(proto.s) };
     case AttributeType.TENSOR:
-      return { kind: "tensor", value: readTensor(proto.t, place, external).tensor, origin };
+      return { kind: "tensor", value: readTensor(proto.t, place, external).tensor };
     case AttributeType.GRAPH:
-      return { kind: "graph", value: bodies.read(proto.g, place), origin };
+      return { kind: "graph", value: readBody(proto.g, place) };
     case AttributeType.FLOATS:
-      return { kind: "floats", value: proto.floats, origin };
+      return { kind: "floats", value: proto.floats };
     case AttributeType.INTS:
-      return { kind: "ints", value: proto.ints.map(Number), origin };
+      return { kind: "ints", value: proto.ints.map(Number) };
     case AttributeType.STRINGS:
-      return { kind: "strings", value: proto.strings.map((text) => new TextDecoder().decode(text)), origin };
+      return { kind: "strings", value: proto.strings.map((text) => new TextDecoder().decode(text)) };
     case AttributeType.GRAPHS:
-      return { kind: "graphs", value: proto.graphs.map((graph) => bodies.read(graph, place)), origin };
+      return { kind: "graphs", value: proto.graphs.map((graph) => readBody(graph, place)) };
     default:
-      return { kind: "opaque", origin };
+      refuseExternalTensors("attribute", message, place);
+      return { kind: "opaque" };
   }
 }
 
@@ -124,9 +136,10 @@ function typeOf(proto: AttributeProto, message: Uint8Array): AttributeType {
   return found === undefined ? AttributeType.UNDEFINED : byField[found.field];
 }
 
-function encodeAttribute(name: string, attribute: Attribute, bodies: BodyCodec): readonly Chunk[] {
+function encodeAttribute(name: string, attribute: Attribute, encodeBody: EncodeBody): readonly Chunk[] {
   const origin = attribute.origin as AttributeOrigin | undefined;
-  if (origin && !holdsExternalTensor(attribute)) return [chunkOf(origin.message)];
+  const isOwn = origin?.attribute === attribute && origin.name === name;
+  if (isOwn && filesOfAttribute(attribute).size === 0) return [chunkOf(origin.message)];
   const head = (type: AttributeType, fields: Partial<AttributeProto> = {}) =>
     chunkOf(toBinary(AttributeProtoSchema, create(AttributeProtoSchema, { name, type, ...fields } as AttributeProto)));
   switch (attribute.kind) {
@@ -145,15 +158,10 @@ function encodeAttribute(name: string, attribute: Attribute, bodies: BodyCodec):
     case "tensor":
       return [head(AttributeType.TENSOR), ...wrapChunks(5, encodeTensor("", attribute.value))];
     case "graph":
-      return [head(AttributeType.GRAPH), ...wrapChunks(6, bodies.encode(attribute.value))];
+      return [head(AttributeType.GRAPH), ...wrapChunks(6, encodeBody(attribute.value))];
     case "graphs":
-      return [head(AttributeType.GRAPHS), ...attribute.value.flatMap((graph) => wrapChunks(11, bodies.encode(graph)))];
+      return [head(AttributeType.GRAPHS), ...attribute.value.flatMap((graph) => wrapChunks(11, encodeBody(graph)))];
     case "opaque":
       throw new Error(`attribute ${name} was never read, so it cannot be written`);
   }
-}
-
-/** A reference to another file only holds beside that file: the bytes are taken along. */
-function holdsExternalTensor(attribute: Attribute): boolean {
-  return attribute.kind === "tensor" && isFileTensor(attribute.value) && attribute.value.isExternal;
 }

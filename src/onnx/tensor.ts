@@ -15,7 +15,7 @@ import {
   decodeMessage,
   lengthPrefix,
   malformed,
-  textOf,
+  nameOf,
   varintOf,
   varintsOf,
   type WireRecord,
@@ -34,16 +34,19 @@ const field = {
   rawData: 9,
   doubleData: 10,
   uint64Data: 11,
-  docString: 12,
   externalData: 13,
   dataLocation: 14,
 } as const;
+
+/** What a writer encodes anew; documentation, metadata and unknown fields stay as they were read. */
+const encodedFields: ReadonlySet<number> = new Set(Object.values(field));
 
 /** A tensor of a file, with the message it was read from, which holds its name too. */
 export interface FileTensor extends Tensor {
   readonly name: string;
   readonly message: Uint8Array;
-  readonly isExternal: boolean;
+  /** The files that hold its elements, relative to the model's folder; none where the model file itself does. */
+  readonly externalFiles: readonly string[];
 }
 
 export interface NamedTensor {
@@ -52,7 +55,8 @@ export interface NamedTensor {
 }
 
 /**
- * Reads a `TensorProto`. The elements are decoded when they are asked for.
+ * Reads a `TensorProto`. Elements in other files, and those that are not stored as raw bytes, are only looked at when they
+ * are asked for.
  *
  * @param external where the bytes of tensors in other files come from
  * @throws RecoupError `onnx/malformed`, `onnx/tensor` where the elements do not fit the shape, `onnx/unsupported` for an
@@ -60,9 +64,10 @@ export interface NamedTensor {
  */
 export function readTensor(message: Uint8Array, path: string, external: ExternalReader): NamedTensor {
   const records = cutRecords(message, path);
-  const name = textField(records, field.name, path);
+  const nameRecord = records.findLast((record) => record.field === field.name);
+  const name = nameRecord === undefined ? "" : nameOf(nameRecord, path);
   const place = name === "" ? path : name;
-  const shape = readDims(records, place);
+  const shape = readShape(records, field.dims, place);
   const code = lastVarint(records, field.dataType, place);
   const type = elementTypeOf(code);
   if (type === undefined)
@@ -70,24 +75,31 @@ export function readTensor(message: Uint8Array, path: string, external: External
   if (records.some((record) => record.field === field.segment)) {
     throw new RecoupError("onnx/unsupported", "is stored in segments", { field: place });
   }
-  const isExternal = lastVarint(records, field.dataLocation, place) === 1;
-  const location = isExternal ? externalLocation(externalEntries(records, place), place) : undefined;
+  const location = isStoredOutside(records, place)
+    ? externalLocation(externalEntries(records, place), place)
+    : undefined;
   const sizeBytes = bytesFor(type, elementCount(shape));
   const load = location
     ? () => loadExternal(external, location, sizeBytes, place)
     : inlineLoader(records, type, shape, place);
   let cached: Uint8Array | undefined;
   const bytes = () => {
-    if (isExternal) return load();
+    if (location) return load();
     cached ??= load();
     return cached;
   };
-  return { name, tensor: { name, type, shape, sizeBytes, bytes, message, isExternal } };
+  const externalFiles = location ? [location.location] : [];
+  return { name, tensor: { name, type, shape, sizeBytes, bytes, message, externalFiles } };
+}
+
+/** Whether the elements of a `TensorProto` stand in another file. */
+export function isStoredOutside(records: readonly WireRecord[], path: string): boolean {
+  return lastVarint(records, field.dataLocation, path) === 1;
 }
 
 /** Whether a tensor came from a file and may be written back as it was read. */
 export function isFileTensor(tensor: Tensor): tensor is FileTensor {
-  return "message" in tensor && "isExternal" in tensor;
+  return "message" in tensor && "externalFiles" in tensor;
 }
 
 /**
@@ -101,13 +113,16 @@ export function encodeTensor(name: string, tensor: Tensor, location?: ExternalLo
   for (const size of tensor.shape) header.tag(field.dims, WireType.Varint).int64(size);
   header.tag(field.dataType, WireType.Varint).int32(elementCodeOf(tensor.type));
   if (name !== "") header.tag(field.name, WireType.LengthDelimited).string(name);
+  if (isFileTensor(tensor)) {
+    for (const record of cutRecords(tensor.message, name)) if (!encodedFields.has(record.field)) header.raw(record.raw);
+  }
   if (location === undefined) {
     const prefix = lengthPrefix(field.rawData, tensor.sizeBytes);
     return [chunkOf(header.finish()), chunkOf(prefix), { sizeBytes: tensor.sizeBytes, bytes: () => tensor.bytes() }];
   }
   const entries = { location: location.location, offset: location.offset, length: tensor.sizeBytes };
   for (const [key, value] of Object.entries(entries)) {
-    const entry = create(StringStringEntryProtoSchema, { key, value: String(value) });
+    const entry = create(StringStringEntryProtoSchema, { key, value: new TextEncoder().encode(String(value)) });
     header.tag(field.externalData, WireType.LengthDelimited).bytes(toBinary(StringStringEntryProtoSchema, entry));
   }
   header.tag(field.dataLocation, WireType.Varint).int32(1);
@@ -121,23 +136,18 @@ function inlineLoader(
   place: string,
 ): () => Uint8Array {
   const needed = bytesFor(type, elementCount(shape));
-  const raw = records.filter((record) => record.field === field.rawData).at(-1);
+  const checkFit = (bytes: Uint8Array) => {
+    if (bytes.byteLength === needed) return bytes;
+    const message = `${type}[${shape}] needs ${needed} bytes, ${bytes.byteLength} are stored`;
+    throw new RecoupError("onnx/tensor", message, { field: place });
+  };
+  const raw = records.findLast((record) => record.field === field.rawData);
   if (raw !== undefined && type !== "string") {
     const bytes = bodyOf(raw, place);
-    if (bytes.byteLength !== needed) {
-      const message = `${type}[${shape}] needs ${needed} bytes, ${bytes.byteLength} are stored`;
-      throw new RecoupError("onnx/tensor", message, { field: place });
-    }
+    checkFit(bytes);
     return () => bytes;
   }
-  return () => {
-    const bytes = decodeTyped(records, type, place);
-    if (bytes.byteLength !== needed) {
-      const message = `${type}[${shape}] needs ${needed} bytes, ${bytes.byteLength} are stored`;
-      throw new RecoupError("onnx/tensor", message, { field: place });
-    }
-    return bytes;
-  };
+  return () => checkFit(decodeTyped(records, type, place));
 }
 
 /** Elements that stand in one of the typed fields, as the bytes that `raw_data` would hold. */
@@ -177,6 +187,7 @@ function joinFixed(records: readonly WireRecord[], wanted: number, size: 4 | 8, 
     if (part.wireType !== single && part.wireType !== WireType.LengthDelimited) {
       throw malformed(place, `has data of wire type ${part.wireType}`);
     }
+    if (part.body.byteLength % size !== 0) throw malformed(place, "has a broken number");
   }
   const joined = new Uint8Array(parts.reduce((sum, part) => sum + part.body.byteLength, 0));
   let position = 0;
@@ -187,8 +198,9 @@ function joinFixed(records: readonly WireRecord[], wanted: number, size: 4 | 8, 
   return joined;
 }
 
-function readDims(records: readonly WireRecord[], place: string): readonly number[] {
-  const dims = varintsOf(records, field.dims, place).map(Number);
+/** @throws RecoupError `onnx/tensor` for sizes that no tensor can have */
+export function readShape(records: readonly WireRecord[], dimsField: number, place: string): readonly number[] {
+  const dims = varintsOf(records, dimsField, place).map(Number);
   const count = elementCount(dims);
   if (dims.some((size) => size < 0 || !Number.isSafeInteger(size)) || !Number.isSafeInteger(count * 16)) {
     throw new RecoupError("onnx/tensor", `has the impossible shape [${dims}]`, { field: place });
@@ -196,13 +208,8 @@ function readDims(records: readonly WireRecord[], place: string): readonly numbe
   return dims;
 }
 
-function textField(records: readonly WireRecord[], wanted: number, path: string): string {
-  const record = records.filter((candidate) => candidate.field === wanted).at(-1);
-  return record === undefined ? "" : textOf(record, path);
-}
-
 function lastVarint(records: readonly WireRecord[], wanted: number, path: string): number {
-  const record = records.filter((candidate) => candidate.field === wanted).at(-1);
+  const record = records.findLast((candidate) => candidate.field === wanted);
   return record === undefined ? 0 : varintOf(record, path);
 }
 
@@ -210,7 +217,7 @@ function externalEntries(records: readonly WireRecord[], path: string): Readonly
   const entries = records
     .filter((record) => record.field === field.externalData)
     .map((record) => decodeMessage(StringStringEntryProtoSchema, bodyOf(record, path), `${path}.external_data`));
-  return new Map(entries.map((entry) => [entry.key, entry.value]));
+  return new Map(entries.map((entry) => [entry.key, new TextDecoder().decode(entry.value)]));
 }
 
 function loadExternal(

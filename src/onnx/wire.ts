@@ -18,9 +18,6 @@ export interface Chunk {
   bytes(): Uint8Array;
 }
 
-/** The same limit as C++ protobuf: messages nested deeper are refused by every other reader too. */
-export const maxNesting = 100;
-
 /**
  * Cuts a message into its fields.
  *
@@ -48,7 +45,7 @@ export function cutRecords(message: Uint8Array, path: string): readonly WireReco
 
 /**
  * Decodes a message with the generated code, after the checks that the generated code leaves out: every length stays
- * inside its message, every known field has its wire type.
+ * inside its message, every known field has its wire type, every name is UTF-8 (or two could become one).
  *
  * @throws RecoupError `onnx/malformed`
  */
@@ -57,7 +54,7 @@ export function decodeMessage<Desc extends DescMessage>(
   message: Uint8Array,
   path: string,
 ): MessageShape<Desc> {
-  checkMessage(schema, message, path, 0);
+  checkMessage(schema, message, path);
   try {
     return fromBinary(schema, message);
   } catch (cause) {
@@ -68,7 +65,8 @@ export function decodeMessage<Desc extends DescMessage>(
 /** The value of a record that must be a varint, as a number; beyond 2^53 the nearest double. */
 export function varintOf(record: WireRecord, path: string): number {
   if (record.wireType !== WireType.Varint) throw malformed(path, `has wire type ${record.wireType}, not a varint`);
-  return Number(new BinaryReader(record.body).int64());
+  const [value] = varintsOf([record], record.field, path);
+  return Number(value);
 }
 
 /** All values of a repeated varint field, packed or not. */
@@ -97,17 +95,40 @@ export function bodyOf(record: WireRecord, path: string): Uint8Array {
   return record.body;
 }
 
+/** A name, by which something else is found. @throws RecoupError `onnx/malformed` for bytes that are not UTF-8 */
+export function nameOf(record: WireRecord, path: string): string {
+  return decodeName(bodyOf(record, path), path);
+}
+
+/** A text for people, whatever its bytes. */
 export function textOf(record: WireRecord, path: string): string {
   return new TextDecoder().decode(bodyOf(record, path));
 }
 
-/** The tag and length that go before a body of a given size. */
+/** Protobuf's own limit: no other reader takes more. */
+const largestMessage = 2 ** 31 - 1;
+
+/**
+ * The tag and length that go before a body of a given size.
+ *
+ * @throws RecoupError `onnx/unsupported` for 2 GiB and more
+ */
 export function lengthPrefix(field: number, sizeBytes: number): Uint8Array {
+  if (sizeBytes > largestMessage) {
+    throw new RecoupError("onnx/unsupported", `would be a message of ${sizeBytes} bytes, and protobuf ends at 2 GiB`);
+  }
   return new BinaryWriter().tag(field, WireType.LengthDelimited).uint32(sizeBytes).finish();
 }
 
 export function chunkOf(bytes: Uint8Array): Chunk {
   return { sizeBytes: bytes.byteLength, bytes: () => bytes };
+}
+
+/** The bytes of a chunk, which must be as many as were promised: lengths have been written before them. */
+export function bytesOfChunk(chunk: Chunk): Uint8Array {
+  const bytes = chunk.bytes();
+  if (bytes.byteLength === chunk.sizeBytes) return bytes;
+  throw new Error(`a chunk of ${chunk.sizeBytes} bytes gave ${bytes.byteLength}`);
 }
 
 /** A length-delimited field around some chunks. */
@@ -123,14 +144,24 @@ export function malformed(path: string, message: string, cause?: unknown): Recou
   return new RecoupError("onnx/malformed", message, { field: path }, { cause });
 }
 
+/** A byte order mark is part of the text: names must stay the same wherever they stand. */
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+function decodeName(bytes: Uint8Array, path: string): string {
+  try {
+    return utf8.decode(bytes);
+  } catch (cause) {
+    throw malformed(path, "is not UTF-8", cause);
+  }
+}
+
 function skipVarint(bytes: Uint8Array, start: number): number {
   let position = start;
   while (bytes[position] & 0x80) position++;
   return position + 1;
 }
 
-function checkMessage(schema: DescMessage, message: Uint8Array, path: string, depth: number): void {
-  if (depth > maxNesting) throw malformed(path, `is nested deeper than ${maxNesting} messages`);
+function checkMessage(schema: DescMessage, message: Uint8Array, path: string): void {
   for (const record of cutRecords(message, path)) {
     const field = schema.fields.find((candidate) => candidate.number === record.field);
     if (field === undefined) continue;
@@ -138,8 +169,13 @@ function checkMessage(schema: DescMessage, message: Uint8Array, path: string, de
     if (!wireTypesOf(field).includes(record.wireType)) {
       throw malformed(fieldPath, `has wire type ${record.wireType}, which its type does not allow`);
     }
-    if (field.message) checkMessage(field.message, record.body, fieldPath, depth + 1);
+    if (field.message) checkMessage(field.message, record.body, fieldPath);
+    if (field.scalar === ScalarType.STRING && !isAscii(record.body)) decodeName(record.body, fieldPath);
   }
+}
+
+function isAscii(bytes: Uint8Array): boolean {
+  return bytes.every((byte) => byte < 0x80);
 }
 
 function wireTypesOf(field: DescField): readonly WireType[] {

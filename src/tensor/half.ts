@@ -13,7 +13,7 @@ export function fromFloat16(bits: number): number {
 
 /** The half-precision bit pattern nearest to a value, ties to even; beyond 65504 it becomes infinity. */
 export function toFloat16(value: number): number {
-  float[0] = value;
+  roundToOdd(value);
   const sign = (word[0] >>> 16) & 0x8000;
   const exponent = (word[0] >>> 23) & 0xff;
   let fraction = word[0] & 0x7fffff;
@@ -37,9 +37,20 @@ export function fromBfloat16(bits: number): number {
 
 /** The bfloat16 bit pattern nearest to a value, ties to even. */
 export function toBfloat16(value: number): number {
-  float[0] = value;
+  roundToOdd(value);
   if (Number.isNaN(value)) return (word[0] >>> 16) | 0x40;
   return roundShift(word[0], 16);
+}
+
+/**
+ * Puts a value into `float`, and where it does not fit sets the last bit after rounding towards zero: a double is rounded
+ * once, at the end, and not to float32 first.
+ */
+function roundToOdd(value: number): void {
+  float[0] = value;
+  if (float[0] === value || Number.isNaN(value)) return;
+  if (Math.abs(float[0]) > Math.abs(value)) word[0]--;
+  word[0] |= 1;
 }
 
 function roundShift(bits: number, shift: number): number {

@@ -40,19 +40,6 @@ export function packCodes(codes: Uint8Array, bits: number): readonly PackedPlane
   });
 }
 
-/** The opposite of `packCodes`: what the operators in a model compute. */
-export function unpackCodes(planes: readonly PackedPlane[], count: number): Uint8Array {
-  const codes = new Uint8Array(count);
-  for (const { width, shift, bytes } of planes) {
-    const mask = (1 << width) - 1;
-    for (let i = 0; i < count; i++) {
-      const position = width * Math.floor(i / bytes.length);
-      codes[i] |= ((bytes[i % bytes.length] >> position) & mask) << shift;
-    }
-  }
-  return codes;
-}
-
 /** ONNX's own packing of 4-bit and 2-bit types: consecutive elements share a byte, the first one lowest. */
 export function packConsecutive(codes: ArrayLike<number>, bits: 4 | 2): Uint8Array {
   const perByte = 8 / bits;

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file onnx.proto.
  */
 export const file_onnx: GenFile = /*@__PURE__*/
-  fileDesc("Cgpvbm54LnByb3RvEgtyZWNvdXAub25ueCI0ChZTdHJpbmdTdHJpbmdFbnRyeVByb3RvEgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCSI1ChJPcGVyYXRvclNldElkUHJvdG8SDgoGZG9tYWluGAEgASgJEg8KB3ZlcnNpb24YAiABKAMi5QMKDkF0dHJpYnV0ZVByb3RvEgwKBG5hbWUYASABKAkSCQoBZhgCIAEoAhIJCgFpGAMgASgDEgkKAXMYBCABKAwSCQoBdBgFIAEoDBIJCgFnGAYgASgMEg4KBmZsb2F0cxgHIAMoAhIMCgRpbnRzGAggAygDEg8KB3N0cmluZ3MYCSADKAwSDwoHdGVuc29ycxgKIAMoDBIOCgZncmFwaHMYCyADKAwSEgoKZG9jX3N0cmluZxgNIAEoCRI3CgR0eXBlGBQgASgOMikucmVjb3VwLm9ubnguQXR0cmlidXRlUHJvdG8uQXR0cmlidXRlVHlwZRIVCg1yZWZfYXR0cl9uYW1lGBUgASgJItkBCg1BdHRyaWJ1dGVUeXBlEg0KCVVOREVGSU5FRBAAEgkKBUZMT0FUEAESBwoDSU5UEAISCgoGU1RSSU5HEAMSCgoGVEVOU09SEAQSCQoFR1JBUEgQBRIKCgZGTE9BVFMQBhIICgRJTlRTEAcSCwoHU1RSSU5HUxAIEgsKB1RFTlNPUlMQCRIKCgZHUkFQSFMQChIRCg1TUEFSU0VfVEVOU09SEAsSEgoOU1BBUlNFX1RFTlNPUlMQDBIOCgpUWVBFX1BST1RPEA0SDwoLVFlQRV9QUk9UT1MQDiLPAQoJTm9kZVByb3RvEg0KBWlucHV0GAEgAygJEg4KBm91dHB1dBgCIAMoCRIMCgRuYW1lGAMgASgJEg8KB29wX3R5cGUYBCABKAkSEQoJYXR0cmlidXRlGAUgAygMEhIKCmRvY19zdHJpbmcYBiABKAkSDgoGZG9tYWluGAcgASgJEhAKCG92ZXJsb2FkGAggASgJEjsKDm1ldGFkYXRhX3Byb3BzGAkgAygLMiMucmVjb3VwLm9ubnguU3RyaW5nU3RyaW5nRW50cnlQcm90byKcAQoQVGVuc29yU2hhcGVQcm90bxI0CgNkaW0YASADKAsyJy5yZWNvdXAub25ueC5UZW5zb3JTaGFwZVByb3RvLkRpbWVuc2lvbhpSCglEaW1lbnNpb24SEwoJZGltX3ZhbHVlGAEgASgDSAASEwoJZGltX3BhcmFtGAIgASgJSAASEgoKZGVub3RhdGlvbhgDIAEoCUIHCgV2YWx1ZSKeAQoJVHlwZVByb3RvEjIKC3RlbnNvcl90eXBlGAEgASgLMh0ucmVjb3VwLm9ubnguVHlwZVByb3RvLlRlbnNvchISCgpkZW5vdGF0aW9uGAYgASgJGkkKBlRlbnNvchIRCgllbGVtX3R5cGUYASABKAUSLAoFc2hhcGUYAiABKAsyHS5yZWNvdXAub25ueC5UZW5zb3JTaGFwZVByb3RvIpUBCg5WYWx1ZUluZm9Qcm90bxIMCgRuYW1lGAEgASgJEiQKBHR5cGUYAiABKAsyFi5yZWNvdXAub25ueC5UeXBlUHJvdG8SEgoKZG9jX3N0cmluZxgDIAEoCRI7Cg5tZXRhZGF0YV9wcm9wcxgEIAMoCzIjLnJlY291cC5vbm54LlN0cmluZ1N0cmluZ0VudHJ5UHJvdG8icgoQVGVuc29yQW5ub3RhdGlvbhITCgt0ZW5zb3JfbmFtZRgBIAEoCRJJChxxdWFudF9wYXJhbWV0ZXJfdGVuc29yX25hbWVzGAIgAygLMiMucmVjb3VwLm9ubnguU3RyaW5nU3RyaW5nRW50cnlQcm90byI/Cg1GdW5jdGlvblByb3RvEgwKBG5hbWUYASABKAkSDgoGZG9tYWluGAogASgJEhAKCG92ZXJsb2FkGA0gASgJ");
+  fileDesc("Cgpvbm54LnByb3RvEgtyZWNvdXAub25ueCI0ChZTdHJpbmdTdHJpbmdFbnRyeVByb3RvEgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoDCI1ChJPcGVyYXRvclNldElkUHJvdG8SDgoGZG9tYWluGAEgASgJEg8KB3ZlcnNpb24YAiABKAMi0QMKDkF0dHJpYnV0ZVByb3RvEgwKBG5hbWUYASABKAkSCQoBZhgCIAEoAhIJCgFpGAMgASgDEgkKAXMYBCABKAwSCQoBdBgFIAEoDBIJCgFnGAYgASgMEg4KBmZsb2F0cxgHIAMoAhIMCgRpbnRzGAggAygDEg8KB3N0cmluZ3MYCSADKAwSDwoHdGVuc29ycxgKIAMoDBIOCgZncmFwaHMYCyADKAwSNwoEdHlwZRgUIAEoDjIpLnJlY291cC5vbm54LkF0dHJpYnV0ZVByb3RvLkF0dHJpYnV0ZVR5cGUSFQoNcmVmX2F0dHJfbmFtZRgVIAEoCSLZAQoNQXR0cmlidXRlVHlwZRINCglVTkRFRklORUQQABIJCgVGTE9BVBABEgcKA0lOVBACEgoKBlNUUklORxADEgoKBlRFTlNPUhAEEgkKBUdSQVBIEAUSCgoGRkxPQVRTEAYSCAoESU5UUxAHEgsKB1NUUklOR1MQCBILCgdURU5TT1JTEAkSCgoGR1JBUEhTEAoSEQoNU1BBUlNFX1RFTlNPUhALEhIKDlNQQVJTRV9URU5TT1JTEAwSDgoKVFlQRV9QUk9UTxANEg8KC1RZUEVfUFJPVE9TEA4ibAoJTm9kZVByb3RvEg0KBWlucHV0GAEgAygJEg4KBm91dHB1dBgCIAMoCRIMCgRuYW1lGAMgASgJEg8KB29wX3R5cGUYBCABKAkSEQoJYXR0cmlidXRlGAUgAygMEg4KBmRvbWFpbhgHIAEoCSKcAQoQVGVuc29yU2hhcGVQcm90bxI0CgNkaW0YASADKAsyJy5yZWNvdXAub25ueC5UZW5zb3JTaGFwZVByb3RvLkRpbWVuc2lvbhpSCglEaW1lbnNpb24SEwoJZGltX3ZhbHVlGAEgASgDSAASEwoJZGltX3BhcmFtGAIgASgJSAASEgoKZGVub3RhdGlvbhgDIAEoCUIHCgV2YWx1ZSKeAQoJVHlwZVByb3RvEjIKC3RlbnNvcl90eXBlGAEgASgLMh0ucmVjb3VwLm9ubnguVHlwZVByb3RvLlRlbnNvchISCgpkZW5vdGF0aW9uGAYgASgJGkkKBlRlbnNvchIRCgllbGVtX3R5cGUYASABKAUSLAoFc2hhcGUYAiABKAsyHS5yZWNvdXAub25ueC5UZW5zb3JTaGFwZVByb3RvIkQKDlZhbHVlSW5mb1Byb3RvEgwKBG5hbWUYASABKAkSJAoEdHlwZRgCIAEoCzIWLnJlY291cC5vbm54LlR5cGVQcm90byJyChBUZW5zb3JBbm5vdGF0aW9uEhMKC3RlbnNvcl9uYW1lGAEgASgJEkkKHHF1YW50X3BhcmFtZXRlcl90ZW5zb3JfbmFtZXMYAiADKAsyIy5yZWNvdXAub25ueC5TdHJpbmdTdHJpbmdFbnRyeVByb3RvIj8KDUZ1bmN0aW9uUHJvdG8SDAoEbmFtZRgBIAEoCRIOCgZkb21haW4YCiABKAkSEAoIb3ZlcmxvYWQYDSABKAk");
 
 /**
  * @generated from message recoup.onnx.StringStringEntryProto
@@ -26,9 +26,11 @@ export type StringStringEntryProto = Message<"recoup.onnx.StringStringEntryProto
   key: string;
 
   /**
-   * @generated from field: optional string value = 2;
+   * text; bytes here, since nobody promises that remarks of an exporter are UTF-8
+   *
+   * @generated from field: optional bytes value = 2;
    */
-  value: string;
+  value: Uint8Array;
 };
 
 /**
@@ -126,11 +128,6 @@ export type AttributeProto = Message<"recoup.onnx.AttributeProto"> & {
    * @generated from field: repeated bytes graphs = 11;
    */
   graphs: Uint8Array[];
-
-  /**
-   * @generated from field: optional string doc_string = 13;
-   */
-  docString: string;
 
   /**
    * @generated from field: optional recoup.onnx.AttributeProto.AttributeType type = 20;
@@ -268,24 +265,9 @@ export type NodeProto = Message<"recoup.onnx.NodeProto"> & {
   attribute: Uint8Array[];
 
   /**
-   * @generated from field: optional string doc_string = 6;
-   */
-  docString: string;
-
-  /**
    * @generated from field: optional string domain = 7;
    */
   domain: string;
-
-  /**
-   * @generated from field: optional string overload = 8;
-   */
-  overload: string;
-
-  /**
-   * @generated from field: repeated recoup.onnx.StringStringEntryProto metadata_props = 9;
-   */
-  metadataProps: StringStringEntryProto[];
 };
 
 /**
@@ -405,16 +387,6 @@ export type ValueInfoProto = Message<"recoup.onnx.ValueInfoProto"> & {
    * @generated from field: optional recoup.onnx.TypeProto type = 2;
    */
   type?: TypeProto | undefined;
-
-  /**
-   * @generated from field: optional string doc_string = 3;
-   */
-  docString: string;
-
-  /**
-   * @generated from field: repeated recoup.onnx.StringStringEntryProto metadata_props = 4;
-   */
-  metadataProps: StringStringEntryProto[];
 };
 
 /**

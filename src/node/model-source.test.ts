@@ -1,0 +1,94 @@
+import { linkSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, relative } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { makeTestModel, someFloats } from "../../test/models.js";
+import { makeNode } from "../graph/node.js";
+import { writeModelFile } from "./model-file.js";
+import { checkOutput, fedInputs, openModel, sha256OfFile } from "./model-source.js";
+
+let folder: string;
+const at = (...names: readonly string[]) => join(folder, ...names);
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "recoup-test-"));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const { model } = makeTestModel({
+  feeds: { x: someFloats([500]), b: someFloats([1]) },
+  nodes: [makeNode("Sum", ["x", "w", "b"], ["y"])],
+  outputs: ["y"],
+  initializers: { w: someFloats([500]), b: someFloats([1]) },
+});
+
+describe("openModel", () => {
+  it("counts the model and the file of its tensors", () => {
+    const size = writeModelFile(at("m.onnx"), model, { inlineLimit: 0 });
+    const source = openModel(at("m.onnx"));
+    expect(source).toMatchObject({ path: at("m.onnx"), files: [at("m.onnx"), at("m.onnx.data")], bytes: size });
+  });
+
+  it("does not count a file that only has the right name", () => {
+    const size = writeModelFile(at("m.onnx"), model);
+    writeFileSync(at("m.onnx.data"), "of another model");
+    expect(openModel(at("m.onnx"))).toMatchObject({ files: [at("m.onnx")], bytes: size });
+  });
+
+  it("names a file of tensors that is missing, before any work is done", () => {
+    writeModelFile(at("m.onnx"), model, { inlineLimit: 0 });
+    rmSync(at("m.onnx.data"));
+    expect(() => openModel(at("m.onnx"))).toThrow(
+      expect.objectContaining({ code: "onnx/external-data", message: expect.stringContaining("m.onnx.data") }),
+    );
+  });
+
+  it("knows what a caller has to feed", () => {
+    expect(fedInputs(model).map(({ name }) => name)).toEqual(["x"]);
+  });
+});
+
+it("gives the SHA-256 of a file", () => {
+  writeFileSync(at("f"), "abc");
+  expect(sha256OfFile(at("f"))).toBe("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  expect(() => sha256OfFile(at("missing"))).toThrow(expect.objectContaining({ code: "file/not-found" }));
+});
+
+describe("checkOutput", () => {
+  const refused = (message: string) =>
+    expect.objectContaining({ code: "file/unwritable", message: expect.stringContaining(message) });
+
+  it("takes a new name, and a file that is there", () => {
+    writeFileSync(at("in"), "in");
+    writeFileSync(at("out"), "old");
+    for (const name of ["new", "out"]) expect(() => checkOutput(at(name), [at("in")])).not.toThrow();
+    expect(readFileSync(at("out"), "utf8")).toBe("old");
+  });
+
+  it("refuses a folder that is missing and a folder in the file's place", () => {
+    mkdirSync(at("folder"));
+    expect(() => checkOutput(at("no", "out"), [])).toThrow(refused(`${at("no")} does not exist`));
+    expect(() => checkOutput(at("folder"), [])).toThrow(refused("is a folder"));
+  });
+
+  it("refuses an input, however it is spelled", () => {
+    writeFileSync(at("in"), "in");
+    symlinkSync(folder, at("alias"));
+    linkSync(at("in"), at("twin"));
+    for (const name of [at("in"), relative(process.cwd(), at("in")), at("alias", "in"), at("twin")]) {
+      expect(() => checkOutput(name, [at("in")])).toThrow(refused("is the input too"));
+    }
+  });
+
+  it("refuses what an input leads to, and takes a link to an input, which only the link's place is given to", () => {
+    writeFileSync(at("in"), "in");
+    symlinkSync("in", at("link"));
+    expect(() => checkOutput(at("in"), [at("link")])).toThrow(refused("is the input too"));
+    expect(() => checkOutput(at("link"), [at("in")])).not.toThrow();
+  });
+
+  it("refuses a name whose second file is an input", () => {
+    expect(() => checkOutput(at("out"), [at("in"), at("out.data")])).toThrow(
+      expect.objectContaining({ place: { file: at("out.data") } }),
+    );
+  });
+});

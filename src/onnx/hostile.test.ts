@@ -1,0 +1,211 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import {
+  attributeOf,
+  attributeType,
+  bytes,
+  concat,
+  concatAll,
+  entry,
+  float,
+  floatValue,
+  graphField,
+  initializerOf,
+  littleEndian,
+  modelOf,
+  nodeOf,
+  number,
+  opset,
+  tag,
+  tensorOf,
+  text,
+  varint,
+} from "../../test/wire.js";
+import { RecoupError } from "../errors.js";
+import { type Graph, subgraphsOf } from "../graph/graph.js";
+import { type Model, withGraph } from "../graph/model.js";
+import { encodeModel, joinChunks, readModel } from "./model.js";
+
+const input = floatValue(graphField.input, "x");
+const output = floatValue(graphField.output, "y");
+const relu = nodeOf("Relu", ["x"], ["y"]);
+const code = (wanted: string) => expect.objectContaining({ code: wanted });
+
+/** A bit of everything, the graph last: whatever is cut off, the graph is broken. */
+const branch = bytes(6, nodeOf("Neg", ["x"], ["n"]), text(2, "b"), bytes(12, text(1, "n")));
+const small = concat(
+  number(1, 8),
+  text(2, "maker"),
+  opset(17),
+  entry(14, "k", "v"),
+  bytes(
+    25,
+    text(1, "F"),
+    text(10, "d"),
+    bytes(7, text(4, "Relu"), attributeOf("t", 4, bytes(5, tensorOf("t", 1, [])))),
+  ),
+  bytes(
+    7,
+    nodeOf("Relu", ["x"], ["r"], attributeOf("f", 1, float(2, 1)), attributeOf("i", 7, number(8, 3))),
+    nodeOf("If", ["c"], ["i"], attributeOf("then_branch", 5, branch), attributeOf("else_branch", 5, branch)),
+    nodeOf("Add", ["r", "w"], ["y"], attributeOf("t", 4, bytes(5, tensorOf("", 7, [], bytes(7, varint(1)))))),
+    initializerOf("w", 1, [2], bytes(9, littleEndian(Float32Array.of(1, 2)))),
+    initializerOf("c", 9, [], number(5, 1)),
+    bytes(15, bytes(1, tensorOf("s", 1, [1], float(4, 1))), bytes(2, tensorOf("", 7, [1], number(7, 0))), number(3, 2)),
+    bytes(14, text(1, "w"), entry(2, "SCALE_TENSOR", "w")),
+    floatValue(13, "r"),
+    input,
+    output,
+  ),
+);
+
+/** Whatever was read can be written, and its tensors give their elements or say why not. */
+function useAll(model: Model): void {
+  const tensorsOf = (graph: Graph): readonly { bytes(): Uint8Array }[] => [
+    ...graph.initializers.values(),
+    ...graph.nodes.flatMap((node) => subgraphsOf(node).flatMap(tensorsOf)),
+  ];
+  for (const tensor of tensorsOf(model.graph)) onlyRecoupErrors(() => tensor.bytes());
+  onlyRecoupErrors(() => joinChunks(encodeModel(model).chunks));
+  onlyRecoupErrors(() => joinChunks(encodeModel(withGraph(model, { ...model.graph })).chunks));
+}
+
+function onlyRecoupErrors(work: () => unknown): RecoupError | undefined {
+  try {
+    work();
+    return undefined;
+  } catch (error) {
+    if (error instanceof RecoupError) return error;
+    throw error;
+  }
+}
+
+describe("a broken file", () => {
+  it("is an error wherever it was cut off", () => {
+    expect(onlyRecoupErrors(() => useAll(readModel(small)))).toBeUndefined();
+    for (let length = 0; length < small.length; length++) {
+      expect(() => readModel(small.subarray(0, length)), `cut after ${length}`).toThrow(RecoupError);
+    }
+  });
+
+  it("is a model or an error, whichever byte is wrong", () => {
+    for (let position = 0; position < small.length; position++) {
+      for (const change of [1, 0x80, 0xff]) {
+        const broken = small.slice();
+        broken[position] ^= change;
+        onlyRecoupErrors(() => useAll(readModel(broken)));
+      }
+    }
+  });
+
+  it("is a model or an error, whatever is done to it", () => {
+    const edits = fc.array(
+      fc.record({ at: fc.nat(small.length - 1), remove: fc.nat(4), insert: fc.uint8Array({ maxLength: 4 }) }),
+      { minLength: 1, maxLength: 4 },
+    );
+    let models = 0;
+    fc.assert(
+      fc.property(edits, (changes) => {
+        const edit = (file: Uint8Array, { at, remove, insert }: (typeof changes)[number]) =>
+          concat(file.subarray(0, at), insert, file.subarray(at + remove));
+        if (onlyRecoupErrors(() => useAll(readModel(changes.reduce(edit, small)))) === undefined) models++;
+      }),
+      { seed: 1, numRuns: 3000 },
+    );
+    expect(models).toBeGreaterThan(0);
+  });
+
+  it("is an error when its bytes are chance", () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ minLength: 1, maxLength: 64 }), (noise) => {
+        expect(onlyRecoupErrors(() => readModel(concat(number(1, 8), noise)))).toBeInstanceOf(RecoupError);
+      }),
+      { seed: 1, numRuns: 1000 },
+    );
+  });
+
+  it.each<readonly [about: string, code: string, file: Uint8Array]>([
+    ["its graph is a number", "onnx/malformed", concat(number(1, 8), number(7, 1))],
+    ["its version is a text", "onnx/malformed", concat(text(1, "8"), bytes(7, relu, input, output))],
+    ["its version does not end", "onnx/malformed", concat(bytes(7, relu, input, output), number(1, 8, 11))],
+    ["a node is a number", "onnx/malformed", modelOf(concat(number(1, 1), input))],
+    ["an input is a number", "onnx/malformed", modelOf(concat(relu, number(11, 1), output))],
+    ["an initializer is a number", "onnx/malformed", modelOf(concat(relu, input, output, float(5, 1)))],
+    ["an annotation is a number", "onnx/malformed", modelOf(concat(relu, input, output, number(14, 1)))],
+    ["the graph's name is a number", "onnx/malformed", modelOf(concat(relu, input, output, number(2, 1)))],
+    [
+      "an attribute ends early",
+      "onnx/malformed",
+      modelOf(concat(nodeOf("R", ["x"], ["y"], bytes(5, tag(7, 5))), input, output)),
+    ],
+    [
+      "a name is not UTF-8",
+      "onnx/malformed",
+      modelOf(concat(bytes(1, bytes(2, Uint8Array.of(0xff)), text(4, "R")), output)),
+    ],
+    ["a domain is imported twice", "graph/invalid", modelOf(concat(relu, input, output), opset(13, "ai.onnx"))],
+    ["the graph comes in two pieces", "onnx/unsupported", modelOf(concat(relu, input, output), bytes(7, text(2, "g")))],
+    ["it has no graph", "onnx/not-a-model", concat(number(1, 8), opset(17))],
+    [
+      "two initializers have one name",
+      "graph/invalid",
+      modelOf(concat(initializerOf("w", 1, [0]), initializerOf("w", 1, [0]))),
+    ],
+    ["an initializer has no name", "graph/invalid", modelOf(concat(relu, input, output, initializerOf("", 1, [0])))],
+    [
+      "an attribute tensor has no type",
+      "onnx/unsupported",
+      modelOf(concat(nodeOf("C", [], ["y"], attributeOf("v", 4)), output)),
+    ],
+  ])("is refused where %s", (_about, wanted, file) => {
+    expect(() => readModel(file)).toThrow(code(wanted));
+  });
+});
+
+describe("a file that is large on purpose", () => {
+  /** If in If in If. */
+  function nested(levels: number): Uint8Array {
+    let parts = [nodeOf("Neg", ["x"], ["v"])];
+    for (let level = 0; level < levels; level++) {
+      const body = bytes(6, ...parts, text(2, "b"), bytes(12, text(1, "v")));
+      parts = [nodeOf("If", ["c"], ["v"], attributeOf("then_branch", attributeType.graph, body))];
+    }
+    const condition = bytes(11, text(1, "c"), bytes(2, bytes(1, number(1, 9))));
+    return modelOf(concat(...parts, input, condition, bytes(12, text(1, "v"))));
+  }
+
+  it("may nest bodies as deep as every other reader allows, and no deeper", () => {
+    useAll(readModel(nested(32)));
+    for (const levels of [33, 200, 1000]) {
+      expect(() => readModel(nested(levels))).toThrow(code("onnx/malformed"));
+    }
+  });
+
+  it("may nest bodies in a function no deeper either", () => {
+    let attribute = attributeOf("t", attributeType.tensor, bytes(5, tensorOf("", 1, [])));
+    for (let level = 0; level < 100; level++) {
+      attribute = attributeOf("b", attributeType.graph, bytes(6, nodeOf("If", ["c"], ["v"], attribute)));
+    }
+    const functions = bytes(25, text(1, "F"), bytes(7, text(4, "If"), attribute));
+    expect(() => readModel(modelOf(concat(relu, input, output), functions))).toThrow(code("onnx/malformed"));
+  });
+
+  it("may have 200000 nodes that are nothing", () => {
+    const nothing = concatAll(Array.from({ length: 200_000 }, () => bytes(graphField.node)));
+    const { graph } = readModel(modelOf(concat(nothing, relu, input, output)));
+    expect(graph.nodes).toHaveLength(200_001);
+  });
+
+  it("may have a node with 130000 inputs, in reverse order of their nodes", () => {
+    const names = Array.from({ length: 130_000 }, (_, i) => `v${i}`);
+    const graph = concat(
+      nodeOf("Concat", names, ["y"]),
+      concatAll(names.map((name) => nodeOf("Relu", ["x"], [name]))),
+      input,
+      output,
+    );
+    const model = readModel(modelOf(graph));
+    expect(model.graph.nodes).toHaveLength(130_001);
+    expect(joinChunks(encodeModel(withGraph(model, { ...model.graph })).chunks)).toHaveLength(modelOf(graph).length);
+  });
+});
