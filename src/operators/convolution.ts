@@ -1,3 +1,4 @@
+import type { Graph, Node } from "../graph/graph.js";
 import type { LayerFamily } from "./layer.js";
 import { findWeight } from "./weight.js";
 
@@ -7,7 +8,8 @@ export const convolution: LayerFamily = {
   describe(node, graph) {
     const found = findWeight(graph, node, 1);
     if (!found || found.transpose) return [];
-    return [{ node, ...found, channelAxis: 0, outputAxis: 1, data: node.inputs[0] }];
+    const floatReason = biasReason(node, graph);
+    return [{ node, ...found, channelAxis: 0, outputAxis: 1, data: node.inputs[0], floatReason }];
   },
 };
 
@@ -21,3 +23,9 @@ export const transposedConvolution: LayerFamily = {
     return [{ node, ...found, channelAxis: 1, outputAxis: 1, data: node.inputs[0], floatReason }];
   },
 };
+
+function biasReason(node: Node, graph: Graph): string | undefined {
+  const bias = node.inputs[2] ?? "";
+  const isFixed = bias === "" || graph.constant(bias) !== undefined;
+  return isFixed ? undefined : "onnxruntime has no integer kernel for Conv with a bias that is computed";
+}

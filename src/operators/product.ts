@@ -31,7 +31,8 @@ export const generalProduct: LayerFamily = {
     if (right) {
       const axis = intAttribute(node, "transB", 0) === 1 ? 0 : 1;
       const channelAxis = sourceAxis(graph, right, axis);
-      return [{ node, ...right, channelAxis, outputAxis: -1, data: node.inputs[0], floatReason: gemmReason(node) }];
+      const floatReason = gemmReason(node, graph, graph.constant(right.weight)?.shape[channelAxis] ?? 0);
+      return [{ node, ...right, channelAxis, outputAxis: -1, data: node.inputs[0], floatReason }];
     }
     const left = findWeight(graph, node, 0);
     if (!left) return [];
@@ -46,8 +47,16 @@ export function isActivationProduct(node: Node, graph: Graph): boolean {
   return isOperator(node, "MatMul") && node.inputs.every((input) => graph.constant(input) === undefined);
 }
 
-function gemmReason(node: Node): string | undefined {
+function gemmReason(node: Node, graph: Graph, columns: number): string | undefined {
   if (intAttribute(node, "transA", 0) === 1) return "onnxruntime has no integer kernel for Gemm with transA";
   const isPlain = floatAttribute(node, "alpha", 1) === 1 && floatAttribute(node, "beta", 1) === 1;
-  return isPlain ? undefined : "onnxruntime has no integer kernel for Gemm with alpha or beta other than 1";
+  if (!isPlain) return "onnxruntime has no integer kernel for Gemm with alpha or beta other than 1";
+  const bias = node.inputs[2] ?? "";
+  if (bias === "" || isRow(graph.constant(bias)?.shape, columns)) return undefined;
+  return "onnxruntime has no integer kernel for Gemm with a bias that is no constant row";
+}
+
+/** `[N]` or `[1, N]`: one value for each column. */
+function isRow(shape: readonly number[] | undefined, columns: number): boolean {
+  return shape !== undefined && shape.at(-1) === columns && shape.slice(0, -1).every((size) => size === 1);
 }

@@ -6,7 +6,7 @@ import { float32Values } from "../tensor/tensor.js";
 
 /**
  * Operators whose outputs are elements of their inputs, moved or picked (the largest of a window included): they commute
- * with quantization, so one grid holds before and after, and onnxruntime runs them on the codes.
+ * with quantization, so one grid holds before and after, and they run on the codes.
  */
 const movingOperators: readonly string[] = [
   "Reshape",
@@ -34,7 +34,7 @@ export function selectedInputs(node: Node, graph: Graph): readonly ValueName[] |
 }
 
 /** Zero is a code of every grid; another fill value might not be. */
-function padsWithZero(node: Node, graph: Graph): boolean {
+export function padsWithZero(node: Node, graph: Graph): boolean {
   if (stringAttribute(node, "mode", "constant") !== "constant") return true;
   const fill = node.inputs[2];
   if (fill === undefined || fill === "") return true;

@@ -1,5 +1,5 @@
 import type { Graph, ValueName } from "../graph/graph.js";
-import { isOperator } from "../graph/node.js";
+import { isOperator, onlyConsumer } from "../graph/node.js";
 
 /** Below this, x · sigmoid(x) stays within 0.003 of zero. */
 export const siluFloor = -8;
@@ -13,5 +13,5 @@ export function feedsOnlySilu(graph: Graph, value: ValueName): boolean {
   const sigmoid = readers.find((reader) => isOperator(reader, "Sigmoid"));
   const product = readers.find((reader) => isOperator(reader, "Mul"));
   if (readers.length !== 2 || graph.isOutput(value) || sigmoid === undefined || product === undefined) return false;
-  return product.inputs.includes(sigmoid.outputs[0]) && graph.consumers(sigmoid.outputs[0]).length === 1;
+  return onlyConsumer(graph, sigmoid.outputs[0]) === product;
 }

@@ -24,10 +24,12 @@ export function findWeight(graph: Graph, node: Node, weightInput: number): Found
 
 /** Axis of the initializer that lies along an axis of what the node reads. */
 export function sourceAxis(graph: Graph, found: FoundWeight, axis: number): number {
-  if (!found.transpose) return axis;
-  const rank = rankOf(graph, found.weight);
-  const permutation = intsAttribute(found.transpose, "perm") ?? Array.from({ length: rank }, (_, i) => rank - 1 - i);
-  return permutation[axis];
+  return found.transpose ? permutationOf(found.transpose, rankOf(graph, found.weight))[axis] : axis;
+}
+
+/** Which axis of a Transpose's input becomes each axis of its output: the reverse where the node does not say. */
+export function permutationOf(transpose: Node, rank: number): readonly number[] {
+  return intsAttribute(transpose, "perm") ?? Array.from({ length: rank }, (_, i) => rank - 1 - i);
 }
 
 export function rankOf(graph: Graph, weight: ValueName): number {

@@ -3,7 +3,8 @@ import { isOperator, labelOf } from "../graph/node.js";
 import { elementTypeOf, type ValueTypes } from "../graph/value-types.js";
 import type { FoundLayers } from "../operators/index.js";
 import type { ActivationProduct, Layer } from "../operators/layer.js";
-import type { ActivationFormat, WeightFormat } from "./format.js";
+import { behindActivation } from "../operators/selecting.js";
+import type { ActivationFormat, Granularity, WeightFormat } from "./format.js";
 
 /** What the user wants of a layer, or why it shall stay as it is. */
 export type LayerWish =
@@ -39,19 +40,35 @@ export function chooseLayers(graph: Graph, types: ValueTypes, found: FoundLayers
   const skipped: { node: Node; reason: string }[] = [...found.rejected];
   const layers: LayerPlan[] = [];
   for (const sharers of groupByWeight(found.layers)) {
-    const obstacle = findObstacle(sharers, wishFor);
-    if (obstacle) for (const layer of sharers) skipped.push({ node: layer.node, reason: obstacle });
-    else layers.push(...planSharers(graph, types, sharers, wishFor));
+    const wished: WishedLayer[] = [];
+    let obstacle: string | undefined;
+    for (const layer of sharers) {
+      const wish = wishFor(layer.node, layer.weight);
+      if (wish.kind === "quantize") wished.push({ layer, wish });
+      else
+        obstacle ??=
+          sharers.length === 1 ? wish.reason : `${wish.reason} (${labelOf(layer.node)} reads the same weight)`;
+    }
+    if (obstacle === undefined) layers.push(...planSharers(graph, types, wished));
+    else for (const { node } of sharers) skipped.push({ node, reason: obstacle });
   }
   const products: ProductPlan[] = [];
   for (const product of found.products) {
     const wish = wishFor(product.node, undefined);
     if (wish.kind === "skip") skipped.push({ node: product.node, reason: wish.reason });
-    else if (wish.activation !== "float" && product.operands.every((value) => isFloat32(types, value))) {
+    else if (
+      wish.activation !== "float" &&
+      product.operands.every((value) => elementTypeOf(types, value) === "float32")
+    ) {
       products.push({ product, activation: wish.activation });
     }
   }
   return { layers, products, skipped };
+}
+
+interface WishedLayer {
+  readonly layer: Layer;
+  readonly wish: Extract<LayerWish, { kind: "quantize" }>;
 }
 
 /** Layers that read one initializer share its codes, so they are decided on together. */
@@ -65,63 +82,58 @@ function groupByWeight(layers: readonly Layer[]): readonly (readonly Layer[])[] 
   return [...groups.values()];
 }
 
-function findObstacle(sharers: readonly Layer[], wishFor: WishFor): string | undefined {
-  for (const layer of sharers) {
-    const wish = wishFor(layer.node, layer.weight);
-    if (wish.kind === "skip") {
-      return sharers.length === 1 ? wish.reason : `${wish.reason} (${labelOf(layer.node)} reads the same weight)`;
-    }
+/** The first layer's wish holds for the weight, as far as it suits all. */
+function planSharers(graph: Graph, types: ValueTypes, wished: readonly WishedLayer[]): readonly LayerPlan[] {
+  const [first] = wished;
+  const shared: string[] = [];
+  let weight = first.wish.weight;
+  if (wished.some(({ wish }) => !isSameFormat(wish.weight, weight))) {
+    shared.push(`the weight has the format of ${labelOf(first.layer.node)}, which reads it too`);
   }
-  return undefined;
+  const axesDiffer = wished.some(({ layer }) => layer.channelAxis !== first.layer.channelAxis);
+  if (axesDiffer && weight.granularity.kind !== "per-tensor") {
+    weight = { ...weight, granularity: { kind: "per-tensor" } };
+    shared.push("one scale for the whole weight: its readers have their output channels along different axes");
+  }
+  const { granularity } = weight;
+  const reasons = wished.map(({ layer, wish }) =>
+    wish.activation === "float" ? undefined : floatReasonOf(graph, types, layer, granularity),
+  );
+  const isInteger = wished.map(({ wish }, i) => wish.activation !== "float" && reasons[i] === undefined);
+  if (isInteger.includes(true) && weight.bits === 8 && !weight.symmetric) {
+    weight = { ...weight, symmetric: true };
+    shared.push("symmetric weights: integer kernels take no zero point per channel, and 8-bit codes leave no room");
+  }
+  return wished.map(({ layer, wish }, i) => ({
+    layer,
+    weight,
+    activation: isInteger[i] ? wish.activation : "float",
+    remarks: reasons[i] === undefined ? shared : [...shared, `activations stay in float: ${reasons[i]}`],
+  }));
 }
 
-function planSharers(
-  graph: Graph,
-  types: ValueTypes,
-  sharers: readonly Layer[],
-  wishFor: WishFor,
-): readonly LayerPlan[] {
-  const [first] = sharers;
-  const axesDiffer = sharers.some((layer) => layer.channelAxis !== first.channelAxis);
-  return sharers.map((layer) => {
-    const wish = wishFor(layer.node, layer.weight) as Extract<LayerWish, { kind: "quantize" }>;
-    const shared = wishFor(first.node, first.weight) as Extract<LayerWish, { kind: "quantize" }>;
-    const remarks: string[] = [];
-    let weight = shared.weight;
-    if (axesDiffer && weight.granularity.kind !== "per-tensor") {
-      weight = { ...weight, granularity: { kind: "per-tensor" } };
-      remarks.push("one scale for the whole weight: its readers have their output channels along different axes");
-    }
-    let activation = wish.activation;
-    const reason = activation === "float" ? undefined : floatReasonOf(graph, types, layer, weight);
-    if (reason !== undefined) {
-      activation = "float";
-      remarks.push(`activations stay in float: ${reason}`);
-    }
-    if (activation !== "float" && weight.bits === 8 && !weight.symmetric) {
-      weight = { ...weight, symmetric: true };
-      remarks.push("symmetric weights: integer kernels take no zero point per channel, and 8-bit codes leave no room");
-    }
-    return { layer, weight, activation, remarks };
-  });
+function isSameFormat(a: WeightFormat, b: WeightFormat): boolean {
+  const sizes = [a, b].map(({ granularity }) => (granularity.kind === "per-group" ? granularity.groupSize : 0));
+  return (
+    a.bits === b.bits &&
+    a.symmetric === b.symmetric &&
+    a.granularity.kind === b.granularity.kind &&
+    sizes[0] === sizes[1]
+  );
 }
 
 /** Why a layer runs in float although its activations were to be quantized. */
-function floatReasonOf(graph: Graph, types: ValueTypes, layer: Layer, weight: WeightFormat): string | undefined {
+function floatReasonOf(graph: Graph, types: ValueTypes, layer: Layer, granularity: Granularity): string | undefined {
   if (layer.floatReason) return layer.floatReason;
-  if (weight.granularity.kind === "per-group") return "onnxruntime has no integer kernel for a scale per group";
-  if (layer.data !== undefined && !isFloatActivation(types, layer.data)) return "its input is no float tensor";
-  if (isOperator(layer.node, "Conv") && graph.isOutput(layer.node.outputs[0])) {
+  if (granularity.kind === "per-group") return "onnxruntime has no integer kernel for a scale per group";
+  const type = layer.data === undefined ? undefined : elementTypeOf(types, layer.data);
+  if (type !== "float32") return `onnxruntime has no integer kernels for layers in ${type ?? "an unknown type"}`;
+  const rank = graph.constant(layer.weight)?.shape.length ?? 0;
+  if (isOperator(layer.node, "MatMul") && rank > 2 && granularity.kind !== "per-tensor") {
+    return "onnxruntime has no integer kernel for a batch of matrices with a scale per column";
+  }
+  if (isOperator(layer.node, "Conv") && graph.isOutput(behindActivation(graph, layer.node.outputs[0]))) {
     return "its output is an output of the model, and the integer kernel of Conv returns no floats";
   }
   return undefined;
-}
-
-function isFloatActivation(types: ValueTypes, value: ValueName): boolean {
-  const type = elementTypeOf(types, value);
-  return type === "float32" || type === "float16";
-}
-
-function isFloat32(types: ValueTypes, value: ValueName): boolean {
-  return elementTypeOf(types, value) === "float32";
 }

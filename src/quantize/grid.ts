@@ -29,11 +29,6 @@ export function chooseActivationGrid(range: Range, bits: Bits, symmetric: boolea
   return { scale, zeroPoint: clamp(roundHalfEven(-low / scale), 0, levels), bits };
 }
 
-/** The smallest and largest value that a grid holds. */
-export function rangeOfGrid(grid: ActivationGrid): Range {
-  return { low: -grid.zeroPoint * grid.scale, high: (2 ** grid.bits - 1 - grid.zeroPoint) * grid.scale };
-}
-
 /**
  * An 8-bit grid that the given one is a part of, for a value that is read at both precisions: rounding to the fine grid
  * and then to the coarse one gives the same codes as rounding to the coarse one at once.

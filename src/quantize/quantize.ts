@@ -48,7 +48,6 @@ export function activationSites(graph: Graph, types: ValueTypes, choice: LayerCh
  */
 export function quantize(
   model: Model,
-  types: ValueTypes,
   choice: LayerChoice,
   sites: readonly ActivationSite[],
   ranges: ReadonlyMap<ValueName, Range>,
@@ -65,7 +64,7 @@ export function quantize(
   const readers = new Set<Node>(demandsOf(choice).map((demand) => demand.node));
   const stored = storeWeights(model.graph, choice.layers, storage, inputScales);
   const shared: SharedConstants = new Map();
-  let graph = applyPatch(model.graph, writeActivations(model.graph, types, gridded, readers, names));
+  let graph = applyPatch(model.graph, writeActivations(model.graph, gridded, readers, names));
   for (const [weight, one] of stored) {
     const sharers = choice.layers.filter((plan) => plan.layer.weight === weight);
     const weightReaders = sharers.map(({ layer, activation }) => ({ layer, isInteger: activation !== "float" }));
@@ -164,5 +163,5 @@ function weightSqnr(graph: Graph, stored: StoredWeight): number {
     signal += rows[i] ** 2;
     noise += (rows[i] - restored[i]) ** 2;
   }
-  return 10 * Math.log10(signal / noise);
+  return noise === 0 ? Number.POSITIVE_INFINITY : 10 * Math.log10(signal / noise);
 }

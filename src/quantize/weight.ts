@@ -59,10 +59,12 @@ export function dequantizeRows(quantized: QuantizedRows, rowCount: number): Floa
   const { codes, scales, zeroPoints, groupSize } = quantized;
   const columns = codes.length / rowCount;
   const perRow = scales.length === 1 ? 0 : scales.length / rowCount;
-  return Float32Array.from(codes, (code, i) => {
+  const values = new Float32Array(codes.length);
+  for (let i = 0; i < codes.length; i++) {
     const group = perRow === 0 ? 0 : Math.floor(i / columns) * perRow + Math.floor((i % columns) / groupSize);
-    return (code - zeroPoints[group]) * scales[group];
-  });
+    values[i] = (codes[i] - zeroPoints[group]) * scales[group];
+  }
+  return values;
 }
 
 export function groupSizeOf(granularity: Granularity, columns: number): number {

@@ -1,10 +1,8 @@
-import type { Graph, Node, ValueName } from "../graph/graph.js";
+import { type Graph, type Node, readsOf, type ValueName } from "../graph/graph.js";
 import type { NameSource } from "../graph/names.js";
-import { withInputs } from "../graph/node.js";
 import type { GraphPatch } from "../graph/patch.js";
 import { PatchWriter } from "../graph/patch-writer.js";
-import { elementTypeOf, type ValueTypes } from "../graph/value-types.js";
-import { elementCodeOf } from "../tensor/element-code.js";
+import { renameReads } from "../graph/rename.js";
 import { float32Tensor, uint8Tensor } from "../tensor/tensor.js";
 import type { ActivationSite } from "./choose-activations.js";
 import { type ActivationGrid, refineGrid } from "./grid.js";
@@ -23,23 +21,25 @@ export interface GriddedGroup {
  */
 export function writeActivations(
   graph: Graph,
-  types: ValueTypes,
   groups: readonly GriddedGroup[],
   quantizedReaders: ReadonlySet<Node>,
   names: NameSource,
 ): GraphPatch {
   const writer = new PatchWriter(names);
-  const activations = new ActivationWriter(graph, types, writer);
+  const activations = new ActivationWriter(graph, writer);
   const readable = new Map<ValueName, Readable>();
   for (const group of groups) {
     for (const [value, forms] of activations.writeGroup(group, quantizedReaders)) readable.set(value, forms);
   }
-  const rewired = graph.nodes.flatMap((node) => {
-    const inputs = node.inputs.map((input) => readable.get(input)?.nameFor(node) ?? input);
-    return inputs.some((input, i) => input !== node.inputs[i]) ? [{ node, inputs }] : [];
-  });
-  for (const { node, inputs } of rewired) writer.add(withInputs(node, inputs));
-  return writer.finish("quantize activations", { remove: rewired.map(({ node }) => node) });
+  const removed: Node[] = [];
+  for (const node of graph.nodes) {
+    const forms = [...readsOf(node)].map((value) => [value, readable.get(value)?.nameFor(node) ?? value] as const);
+    const rewired = renameReads(node, new Map(forms.filter(([value, form]) => form !== value)));
+    if (rewired === node) continue;
+    removed.push(node);
+    writer.add(rewired);
+  }
+  return writer.finish("quantize activations", { remove: removed });
 }
 
 /** Which form of a value a node reads; undefined means the value itself. */
@@ -49,13 +49,11 @@ interface Readable {
 
 class ActivationWriter {
   readonly #graph: Graph;
-  readonly #types: ValueTypes;
   readonly #writer: PatchWriter;
   readonly #largestCodes = new Map<number, ValueName>();
 
-  constructor(graph: Graph, types: ValueTypes, writer: PatchWriter) {
+  constructor(graph: Graph, writer: PatchWriter) {
     this.#graph = graph;
-    this.#types = types;
     this.#writer = writer;
   }
 
@@ -66,6 +64,8 @@ class ActivationWriter {
     for (const site of group.sites) {
       const isOnGrid = (node: Node) => readers.has(node) || node.outputs.some((output) => members.has(output));
       if (!site.isIntegerOutput) {
+        // A value may have been wanted by a Concat alone, which reads it as it is where the grids are too different.
+        if (!this.#graph.consumers(site.value).some(isOnGrid)) continue;
         const dequantized = this.#writePair(site.value, site.value, group.grid, parameters);
         yield [site.value, { nameFor: (node) => (isOnGrid(node) ? dequantized : undefined) }];
         continue;
@@ -92,22 +92,16 @@ class ActivationWriter {
     ];
   }
 
-  /** @returns the name of the dequantized value, in the float type of the source */
+  /** @returns the name of the dequantized value */
   #writePair(
     source: ValueName,
     base: ValueName,
     grid: ActivationGrid,
     parameters: readonly [ValueName, ValueName],
   ): ValueName {
-    const isHalf = elementTypeOf(this.#types, source) === "float16";
-    const input = isHalf
-      ? this.#writer.node("Cast", [source], `${base}_float32`, { to: elementCodeOf("float32") })
-      : source;
-    let codes = this.#writer.node("QuantizeLinear", [input, ...parameters], `${base}_quantized`);
+    let codes = this.#writer.node("QuantizeLinear", [source, ...parameters], `${base}_quantized`);
     if (grid.bits < 8) codes = this.#writer.node("Clip", [codes, "", this.#largestCode(grid.bits)], `${base}_clipped`);
-    const dequantized = this.#writer.node("DequantizeLinear", [codes, ...parameters], `${base}_dequantized`);
-    if (!isHalf) return dequantized;
-    return this.#writer.node("Cast", [dequantized], `${base}_float16`, { to: elementCodeOf("float16") });
+    return this.#writer.node("DequantizeLinear", [codes, ...parameters], `${base}_dequantized`);
   }
 
   /** uint8 saturates at 0 and 255 by itself; grids below 8 bits need their upper end held. */

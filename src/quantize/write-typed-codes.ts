@@ -1,7 +1,7 @@
 import type { ValueName } from "../graph/graph.js";
 import type { PatchWriter } from "../graph/patch-writer.js";
 import { packConsecutive } from "../tensor/pack.js";
-import { fromRows } from "../tensor/rows.js";
+import { fromRows, toRows } from "../tensor/rows.js";
 import { elementCount } from "../tensor/shape.js";
 import { float32Tensor, int8Tensor, type Tensor, tensorFromBytes } from "../tensor/tensor.js";
 import { isGrouped, type StoredWeight } from "./stored-weight.js";
@@ -10,19 +10,25 @@ import { writeRowsInShape } from "./write-shape.js";
 /** ONNX's signed types that hold codes. */
 export type CodeType = "int2" | "int4" | "int8";
 
-/** The smallest of ONNX's signed types that holds the codes and that onnxruntime computes rightly with. */
-export function codeTypeOf(stored: StoredWeight, isInteger: boolean): CodeType {
+/**
+ * The smallest of ONNX's signed types that holds the codes and that onnxruntime computes rightly with.
+ *
+ * @param isPlain nobody reads the weight transposed or beside quantized activations
+ */
+export function codeTypeOf(stored: StoredWeight, isPlain: boolean): CodeType {
   if (stored.format.bits > 4) return "int8";
-  // onnxruntime 1.30 computes garbage for two-bit weights whose number of columns is no multiple of 4, and loads no
-  // two-bit weights beside quantized activations.
-  const isSafe = !isInteger && stored.shape.length === 2 && stored.shape[stored.channelAxis] % 4 === 0;
+  // onnxruntime 1.30 computes garbage for two-bit weights whose number of columns is no multiple of 4, and does not load
+  // two-bit weights beside quantized activations or behind a Transpose that it folds.
+  const isSafe = isPlain && stored.shape.length === 2 && stored.shape[stored.channelAxis] % 4 === 0;
   return stored.format.bits === 2 && isSafe ? "int2" : "int4";
 }
 
-/** The version of the standard's operators that DequantizeLinear of a weight needs. */
-export function opsetForTypedCodes(type: CodeType, stored: StoredWeight): number {
-  if (type === "int2") return 25;
-  return type === "int4" || isGrouped(stored) ? 21 : 13;
+/** The codes as a constant; every form of the weight starts from it. */
+export function writeTypedCodes(writer: PatchWriter, stored: StoredWeight, type: CodeType): ValueName {
+  return writer.sharedConstant(`${stored.weight}_quantized`, () => {
+    const { shape, codes } = layoutOf(stored);
+    return typedTensor(type, shape, codes);
+  });
 }
 
 /** Writes a weight as DequantizeLinear of ONNX's own integer types: the value in the weight's shape, in float32. */
@@ -32,55 +38,54 @@ export function writeTypedWeight(
   type: CodeType,
   name: ValueName,
 ): ValueName {
-  const { weight, shape, channelAxis, rows } = stored;
-  const rowCount = shape[channelAxis];
-  const groups = rows.scales.length / rowCount;
-  if (!isGrouped(stored)) {
-    const perTensor = rows.scales.length === 1;
-    const inputs = writeInputs(
-      writer,
-      stored,
-      type,
-      shape,
-      fromRows(rows.codes, shape, channelAxis),
-      perTensor ? [] : [rowCount],
-    );
-    return writer.node("DequantizeLinear", inputs, name, perTensor ? {} : { axis: channelAxis });
-  }
-  if (shape.length === 2 && channelAxis === 1) {
-    // `[K, N]` with blocks along K: the form that onnxruntime fuses with MatMul.
-    const codes = fromRows(rows.codes, shape, 1);
-    const inputs = writeInputs(writer, stored, type, shape, codes, [groups, rowCount]);
-    return writer.node("DequantizeLinear", inputs, name, { axis: 0, block_size: rows.groupSize });
-  }
-  const columns = elementCount(shape) / rowCount;
-  const inputs = writeInputs(writer, stored, type, [rowCount, columns], rows.codes, [rowCount, groups]);
-  const block = { axis: 1, block_size: rows.groupSize };
-  if (shape.length === 2) return writer.node("DequantizeLinear", inputs, name, block);
-  const matrix = writer.node("DequantizeLinear", inputs, `${weight}_matrix`, block);
+  const { weight, shape } = stored;
+  const layout = layoutOf(stored);
+  const inputs = [
+    writeTypedCodes(writer, stored, type),
+    writer.constant(`${weight}_scale`, float32Tensor(layout.parameterShape, layout.scales)),
+    writer.constant(`${weight}_zero_point`, typedTensor(type, layout.parameterShape, layout.zeroPoints)),
+  ];
+  if (layout.shape.length === shape.length) return writer.node("DequantizeLinear", inputs, name, layout.attributes);
+  const matrix = writer.node("DequantizeLinear", inputs, `${weight}_matrix`, layout.attributes);
   return writeRowsInShape(writer, stored, matrix, name);
 }
 
-/** Codes, scales and zero points; scales of groups lie group by group where their shape has the groups first. */
-function writeInputs(
-  writer: PatchWriter,
-  stored: StoredWeight,
-  type: CodeType,
-  shape: readonly number[],
-  codes: Int8Array,
-  parameterShape: readonly number[],
-): readonly ValueName[] {
-  const { weight, rows, channelAxis } = stored;
-  const isTransposed = isGrouped(stored) && shape.length === 2 && channelAxis === 1 && shape === stored.shape;
-  const [groups, rowCount] = parameterShape;
-  const order = (i: number) => (isTransposed ? (i % rowCount) * groups + Math.floor(i / rowCount) : i);
-  const scales = rows.scales.map((_, i) => rows.scales[order(i)]);
-  const zeroPoints = rows.zeroPoints.map((_, i) => rows.zeroPoints[order(i)]);
-  return [
-    writer.constant(`${weight}_quantized`, typedTensor(type, shape, codes)),
-    writer.constant(`${weight}_scale`, float32Tensor(parameterShape, scales)),
-    writer.constant(`${weight}_zero_point`, typedTensor(type, parameterShape, zeroPoints)),
-  ];
+/** What a DequantizeLinear is given. */
+interface Layout {
+  /** The weight's own shape, or that of the matrix with a row per output channel. */
+  readonly shape: readonly number[];
+  readonly codes: Int8Array;
+  readonly parameterShape: readonly number[];
+  readonly scales: Float32Array;
+  readonly zeroPoints: Int8Array;
+  readonly attributes: Readonly<Record<string, number>>;
+}
+
+function layoutOf(stored: StoredWeight): Layout {
+  const { shape, channelAxis } = stored;
+  const { codes, scales, zeroPoints, groupSize } = stored.rows;
+  const rowCount = shape[channelAxis];
+  if (!isGrouped(stored)) {
+    const isWhole = scales.length === 1;
+    const parameterShape = isWhole ? [] : [rowCount];
+    const attributes: Layout["attributes"] = isWhole ? {} : { axis: channelAxis };
+    return { shape, codes: fromRows(codes, shape, channelAxis), parameterShape, scales, zeroPoints, attributes };
+  }
+  const groups = scales.length / rowCount;
+  if (shape.length === 2 && channelAxis === 1) {
+    // `[K, N]` with blocks along K is the form that onnxruntime fuses with MatMul.
+    return {
+      shape,
+      codes: fromRows(codes, shape, 1),
+      parameterShape: [groups, rowCount],
+      scales: toRows(scales, [rowCount, groups], 1),
+      zeroPoints: fromRows(zeroPoints, [groups, rowCount], 1),
+      attributes: { axis: 0, block_size: groupSize },
+    };
+  }
+  const matrixShape = [rowCount, elementCount(shape) / rowCount];
+  const attributes = { axis: 1, block_size: groupSize };
+  return { shape: matrixShape, codes, parameterShape: [rowCount, groups], scales, zeroPoints, attributes };
 }
 
 function typedTensor(type: CodeType, shape: readonly number[], codes: Int8Array): Tensor {

@@ -1,9 +1,10 @@
 import type { Graph, Node, ValueName } from "../graph/graph.js";
 import type { NameSource } from "../graph/names.js";
-import { intsAttribute, isOperator, withInputs } from "../graph/node.js";
+import { isOperator, withInputs } from "../graph/node.js";
 import type { GraphPatch } from "../graph/patch.js";
 import { PatchWriter, type SharedConstants } from "../graph/patch-writer.js";
 import type { Layer } from "../operators/layer.js";
+import { permutationOf } from "../operators/weight.js";
 import { elementCodeOf } from "../tensor/element-code.js";
 import type { ElementType } from "../tensor/element-type.js";
 import { elementCount } from "../tensor/shape.js";
@@ -11,7 +12,7 @@ import { float32Tensor, int8Tensor, int64Tensor } from "../tensor/tensor.js";
 import { codesShape, isGrouped, type StoredWeight, scaleShape } from "./stored-weight.js";
 import { hasZeroPoints, writeCodes } from "./write-codes.js";
 import { writeReshape, writeRowsInShape } from "./write-shape.js";
-import { codeTypeOf, writeTypedWeight } from "./write-typed-codes.js";
+import { type CodeType, codeTypeOf, writeTypedWeight } from "./write-typed-codes.js";
 
 /** A layer and whether it runs on an integer kernel. */
 export interface WeightReader {
@@ -31,12 +32,8 @@ export function writeWeight(
   names: NameSource,
   shared: SharedConstants,
 ): GraphPatch {
-  const writer = new WeightWriter(
-    graph,
-    stored,
-    new PatchWriter(names, shared),
-    readers.some((reader) => reader.isInteger),
-  );
+  const isPlain = readers.every(({ layer, isInteger }) => !isInteger && layer.transpose === undefined);
+  const writer = new WeightWriter(graph, stored, codeTypeOf(stored, isPlain), new PatchWriter(names, shared));
   for (const { layer, isInteger } of readers) writer.rewire(layer, isInteger);
   writer.removeTransposes(readers.map(({ layer }) => layer));
   return writer.finish();
@@ -47,16 +44,18 @@ class WeightWriter {
   readonly #writer: PatchWriter;
   readonly #graph: Graph;
   readonly #stored: StoredWeight;
-  readonly #type: ElementType;
-  readonly #hasIntegerReader: boolean;
+  /** What the layers compute in. */
+  readonly #elementType: ElementType;
+  /** What holds the codes where they are stored in ONNX's own types. */
+  readonly #codeType: CodeType;
   readonly #forms = new Map<string, ValueName>();
 
-  constructor(graph: Graph, stored: StoredWeight, writer: PatchWriter, hasIntegerReader: boolean) {
+  constructor(graph: Graph, stored: StoredWeight, codeType: CodeType, writer: PatchWriter) {
     this.#graph = graph;
     this.#stored = stored;
     this.#writer = writer;
-    this.#type = graph.initializers.get(stored.weight)?.type ?? "float32";
-    this.#hasIntegerReader = hasIntegerReader;
+    this.#elementType = graph.initializers.get(stored.weight)?.type ?? "float32";
+    this.#codeType = codeType;
   }
 
   /** Lets the layer's node read the weight from its codes. */
@@ -74,10 +73,9 @@ class WeightWriter {
   /** A Transpose of the float weight that has no reader left would keep that weight in the file. */
   removeTransposes(layers: readonly Layer[]): void {
     for (const transpose of new Set(layers.map((layer) => layer.transpose))) {
-      const readers = transpose === undefined ? [] : this.#graph.consumers(transpose.outputs[0]);
-      if (transpose !== undefined && readers.every((reader) => this.#removed.includes(reader))) {
-        this.#removed.push(transpose);
-      }
+      if (transpose === undefined || this.#graph.isOutput(transpose.outputs[0])) continue;
+      const readers = this.#graph.consumers(transpose.outputs[0]);
+      if (readers.every((reader) => this.#removed.includes(reader))) this.#removed.push(transpose);
     }
   }
 
@@ -98,16 +96,15 @@ class WeightWriter {
 
   /** The int8 codes, written once for all readers. */
   #codes(): ValueName {
-    return this.#once("codes", () => writeCodes(this.#writer, this.#stored));
+    return this.#once("codes", () => writeCodes(this.#writer, this.#stored, this.#codeType));
   }
 
   #integerForm(transpose: Node | undefined): ValueName {
+    // DequantizeLinear of a small type is the same for both kinds of readers.
+    if (this.#stored.storage === "onnx" && transpose === undefined) return this.#float32Form();
     return this.#once(`integer ${transpose?.outputs[0] ?? ""}`, () => {
-      const { weight, rows, channelAxis, shape, storage } = this.#stored;
+      const { weight, rows, channelAxis, shape } = this.#stored;
       const base = transpose?.outputs[0] ?? weight;
-      if (storage === "onnx" && !transpose) {
-        return writeTypedWeight(this.#writer, this.#stored, codeTypeOf(this.#stored, true), `${base}_dequantized`);
-      }
       const codes = this.#codes();
       const source = transpose
         ? this.#writer.node("Transpose", [codes], `${base}_quantized`, transpose.attributes)
@@ -118,32 +115,35 @@ class WeightWriter {
       const zeroPoint = this.#writer.sharedConstant(`zeros_int8_${parameterShape.join("x")}`, () =>
         int8Tensor(parameterShape, new Int8Array(rows.scales.length)),
       );
-      const axis = transpose ? axisAfter(transpose, channelAxis, shape.length) : channelAxis;
+      const axis = transpose ? permutationOf(transpose, shape.length).indexOf(channelAxis) : channelAxis;
       const inputs = [source, scale, zeroPoint];
       return this.#writer.node("DequantizeLinear", inputs, `${base}_dequantized`, perTensor ? {} : { axis });
     });
   }
 
   #floatForm(transpose: Node | undefined): ValueName {
+    const { weight, shape } = this.#stored;
     const whole = this.#once("float", () => {
-      const { weight } = this.#stored;
-      if (this.#type === "float32") return this.#writeFloat32(`${weight}_dequantized`);
-      const value = this.#writeFloat32(`${weight}_float32`);
-      return this.#writer.node("Cast", [value], `${weight}_dequantized`, { to: elementCodeOf(this.#type) });
+      const value = this.#float32Form();
+      if (this.#elementType === "float32") return value;
+      return this.#writer.node("Cast", [value], `${weight}_dequantized`, { to: elementCodeOf(this.#elementType) });
     });
     if (!transpose) return whole;
     const name = transpose.outputs[0];
-    return this.#once(`float ${name}`, () =>
-      this.#writer.node("Transpose", [whole], `${name}_dequantized`, transpose.attributes),
-    );
+    // onnxruntime 1.30 dies of a Transpose without `perm` behind a DequantizeLinear with a scale per channel.
+    const perm = permutationOf(transpose, shape.length);
+    return this.#once(`float ${name}`, () => this.#writer.node("Transpose", [whole], `${name}_dequantized`, { perm }));
   }
 
   /** The weight in its own shape. */
+  #float32Form(): ValueName {
+    const suffix = this.#elementType === "float32" ? "dequantized" : "float32";
+    return this.#once("float32", () => this.#writeFloat32(`${this.#stored.weight}_${suffix}`));
+  }
+
   #writeFloat32(name: ValueName): ValueName {
     const { weight, storage, shape, channelAxis } = this.#stored;
-    if (storage === "onnx") {
-      return writeTypedWeight(this.#writer, this.#stored, codeTypeOf(this.#stored, this.#hasIntegerReader), name);
-    }
+    if (storage === "onnx") return writeTypedWeight(this.#writer, this.#stored, this.#codeType, name);
     if (!isGrouped(this.#stored)) return this.#writeScaled(name);
     const [rowCount, groups, groupSize] = codesShape(this.#stored);
     const columns = elementCount(shape) / shape[channelAxis];
@@ -186,12 +186,12 @@ class WeightWriter {
       value = this.#writer.node("Sub", [value, lookUp(rows.zeroPoints, "zero_point")], `${output}_centred`);
     }
     const scale = lookUp(rows.scales, "scale");
-    if (this.#type === "float32") {
+    if (this.#elementType === "float32") {
       this.#writer.nodeTo(output, "Mul", [value, scale]);
       return;
     }
     const scaled = this.#writer.node("Mul", [value, scale], `${output}_scaled`);
-    this.#writer.nodeTo(output, "Cast", [scaled], { to: elementCodeOf(this.#type) });
+    this.#writer.nodeTo(output, "Cast", [scaled], { to: elementCodeOf(this.#elementType) });
   }
 
   #once(key: string, write: () => ValueName): ValueName {
@@ -201,10 +201,4 @@ class WeightWriter {
     this.#forms.set(key, name);
     return name;
   }
-}
-
-/** Where an axis of a Transpose's input lies in its output. */
-function axisAfter(transpose: Node, axis: number, rank: number): number {
-  const perm = intsAttribute(transpose, "perm") ?? Array.from({ length: rank }, (_, i) => rank - 1 - i);
-  return perm.indexOf(axis);
 }
