@@ -11,13 +11,12 @@ import { inferValueTypes } from "./engine/infer-types.js";
 import { RecoupError } from "./errors.js";
 import { type Model, opsetOf, withGraph } from "./graph/model.js";
 import { refuseNotANumber } from "./graph/not-a-number.js";
-import { applyPatch } from "./graph/patch.js";
 import type { ValueTypes } from "./graph/value-types.js";
 import { findLayers } from "./operators/index.js";
 import { prepareForIntegers } from "./prepare/index.js";
 import { chooseLayers, type LayerChoice } from "./quantize/choose-layers.js";
+import { lowerToIntegers } from "./quantize/lower.js";
 import { activationSites, type QuantizedModel, quantize } from "./quantize/quantize.js";
-import { writeIntegerBiases } from "./quantize/write-integer-biases.js";
 import { neededOpset, type Recipe } from "./recipe/recipe.js";
 import { wishesOf } from "./recipe/wish.js";
 import {
@@ -85,17 +84,13 @@ export async function quantizeModel(task: QuantizeTask): Promise<QuantizeOutcome
   });
 
   progress("quantize", 0);
-  const quantized = quantize(plan.float, plan.types, plan.choice, sites, ranges, recipe.storage);
+  const quantized = quantize(plan.float, plan.choice, sites, ranges, recipe.storage);
   progress("quantize", 1);
 
   const compensated = await compensate(task, plan, quantized, batches, progress);
-  const { graph } = compensated.model;
+  const lowered = lowerToIntegers(compensated.model.graph, plan.float.graph, plan.types);
   const fingerprint = await samples.fingerprint();
-  const model = withMetadata(
-    withGraph(compensated.model, applyPatch(graph, writeIntegerBiases(graph))),
-    recipe,
-    fingerprint,
-  );
+  const model = withMetadata(withGraph(compensated.model, lowered), recipe, fingerprint);
   progress("check", 0);
   await checkRuns(engine, model, samples, indices[0]);
   progress("check", 1);

@@ -28,10 +28,33 @@ export function findBlocks(
   layers: ReadonlySet<Node>,
   inseparable: ReadonlySet<ValueName>,
 ): readonly Block[] {
-  const boundaries = liveValues(graph);
-  const widths = boundaries.map((live) => live.filter((value) => isWide(types, value)).length);
+  const cuts = findCuts(graph, types, layers, inseparable);
   const blocks: Block[] = [];
+  const live = new LiveValues(graph);
   let start = 0;
+  let inputs = [...live.values];
+  graph.nodes.forEach((node, i) => {
+    live.pass(node, i);
+    if (!cuts.has(i)) return;
+    const outputs = [...live.values];
+    blocks.push({ nodes: graph.nodes.slice(start, i + 1), inputs, outputs });
+    start = i + 1;
+    inputs = outputs;
+  });
+  return blocks;
+}
+
+/** Indices of the nodes behind which a block ends, the last node included. */
+function findCuts(
+  graph: Graph,
+  types: ValueTypes,
+  layers: ReadonlySet<Node>,
+  inseparable: ReadonlySet<ValueName>,
+): ReadonlySet<number> {
+  const widths = countLive(graph, (value) => isWide(types, value));
+  const obstacles = countLive(graph, (value) => inseparable.has(value));
+  const last = graph.nodes.length - 1;
+  const cuts = new Set<number>();
   let layersInside = 0;
   let layersBehind = graph.nodes.filter((node) => layers.has(node)).length;
   graph.nodes.forEach((node, i) => {
@@ -39,30 +62,48 @@ export function findBlocks(
       layersInside++;
       layersBehind--;
     }
-    const isLast = i === graph.nodes.length - 1;
     const isFull = layersInside > 0 && layersBehind > 0;
-    const isCut = isFull && isNarrowest(widths, i) && !boundaries[i].some((value) => inseparable.has(value));
-    if (!isLast && !isCut) return;
-    const inputs = start === 0 ? inputNames(graph) : boundaries[start - 1];
-    blocks.push({ nodes: graph.nodes.slice(start, i + 1), inputs, outputs: boundaries[i] });
-    start = i + 1;
+    if (i !== last && !(isFull && obstacles[i] === 0 && isNarrowest(widths, i))) return;
+    cuts.add(i);
     layersInside = 0;
   });
-  return blocks;
+  return cuts;
 }
 
-/** For each node, the values that exist behind it and are read later. */
-function liveValues(graph: Graph): readonly (readonly ValueName[])[] {
-  const lastReader = new Map<ValueName, number>();
-  graph.nodes.forEach((node, i) => {
-    for (const value of readsOf(node)) lastReader.set(value, i);
-  });
-  let live = inputNames(graph).filter((value) => lastReader.has(value));
+/** For each node, how many of some values exist behind it and are read later. */
+function countLive(graph: Graph, isCounted: (value: ValueName) => boolean): readonly number[] {
+  const live = new LiveValues(graph);
+  const count = (values: Iterable<ValueName>) => [...values].filter(isCounted).length;
+  let width = count(live.values);
   return graph.nodes.map((node, i) => {
-    const made = node.outputs.filter((value) => value !== "");
-    live = [...live, ...made].filter((value) => (lastReader.get(value) ?? -1) > i);
-    return live;
+    const { made, gone } = live.pass(node, i);
+    width += count(made) - count(gone);
+    return width;
   });
+}
+
+/** The values that exist at a place in the network and are read behind it, inputs of the graph included. */
+class LiveValues {
+  readonly values: Set<ValueName>;
+  readonly #lastReader = new Map<ValueName, number>();
+
+  constructor(graph: Graph) {
+    graph.nodes.forEach((node, i) => {
+      for (const value of readsOf(node)) this.#lastReader.set(value, i);
+    });
+    const fed = graph.inputs.map((input) => input.name).filter((name) => !graph.initializers.has(name));
+    this.values = new Set(fed.filter((value) => this.#lastReader.has(value)));
+  }
+
+  /** Moves behind a node, the next one in order. */
+  pass(node: Node, index: number): { readonly made: readonly ValueName[]; readonly gone: readonly ValueName[] } {
+    const gone = [...readsOf(node)].filter(
+      (value) => this.#lastReader.get(value) === index && this.values.delete(value),
+    );
+    const made = node.outputs.filter((value) => this.#lastReader.has(value));
+    for (const value of made) this.values.add(value);
+    return { made, gone };
+  }
 }
 
 /** Shapes and indices are small; only float tensors make a place wide. */
@@ -76,8 +117,4 @@ function isNarrowest(widths: readonly number[], i: number): boolean {
     if (widths[j] < widths[i]) return false;
   }
   return true;
-}
-
-function inputNames(graph: Graph): readonly ValueName[] {
-  return graph.inputs.map((input) => input.name).filter((name) => !graph.initializers.has(name));
 }

@@ -1,4 +1,5 @@
 import { type Engine, type RunFeeds, withSession } from "../engine/engine.js";
+import { runAhead } from "../engine/run-ahead.js";
 import { withPlace } from "../errors.js";
 import { extractGraph } from "../graph/extract.js";
 import { buildGraph, type Graph, type Node, type Value, type ValueName } from "../graph/graph.js";
@@ -33,9 +34,9 @@ export async function collect(
   const fetch = probes.flatMap((probe) => probe.outputs);
   const inputs = new Set(graph.inputs.map((input) => input.name));
   await withSession(engine, withGraph(model, graph), { mode: "exact" }, async (session) => {
-    for await (const { id, feeds } of batches) {
-      const fed = new Map([...feeds].filter(([name]) => inputs.has(name)));
-      const { outputs } = await session.run(fed, fetch);
+    const run = ({ feeds }: NamedRunFeeds) =>
+      session.run(new Map([...feeds].filter(([name]) => inputs.has(name))), fetch);
+    for await (const [{ id }, { outputs }] of runAhead(batches, run)) {
       try {
         unique.forEach((statistic, i) => {
           statistic.update(probes[i].outputs.map((name) => outputs.get(name) as Tensor));

@@ -8,24 +8,29 @@ import type { Probe, Statistic, Tap } from "./statistic.js";
 export interface OutputSite {
   /** The layer's output before any activation function. */
   readonly output: ValueName;
-  /** The value behind a Relu or Clip that is the output's only reader; the output itself where there is none. */
-  readonly activated: ValueName;
+  /** Of the Relu or Clip behind it. */
+  readonly limits?: Limits;
   readonly rank: number;
   /** Axis of the output channels, counted from the start. */
   readonly channelAxis: number;
+}
+
+/** What lies between stays as it is, anything else becomes the nearer limit. */
+export interface Limits {
+  readonly low: number;
+  readonly high: number;
 }
 
 /** How the outputs of a layer differ between the float and the current network, per output channel. */
 export interface OutputError {
   /** Elements per channel. */
   readonly count: number;
-  /** Mean of float minus current, before the activation function. `[C]` */
-  readonly mean: Float64Array;
-  /** Mean squared difference behind the activation function. `[C]` */
+  /** Mean squared difference behind the limits, with the trial bias in. `[C]` */
   readonly squared: Float64Array;
   /**
-   * The change of bias that would bring the mean error behind the activation function to zero if no element crossed the
-   * function's kinks: mean of (float - current) over the elements that it lets through. `[C]`
+   * What to add to the bias next. `[C]` Without a trial: the mean of float minus current, limits left aside, which is the
+   * best bias where there are none. With one: the mean of float minus current behind the limits over the elements of the
+   * current network that they let through, which would bring the mean error to zero if no element crossed them.
    */
   readonly step: Float64Array;
 }
@@ -35,50 +40,60 @@ export class OutputErrorStatistic implements Statistic<OutputError> {
   readonly key: string;
   readonly taps: readonly Tap[];
   readonly #site: OutputSite;
+  readonly #trial: Float64Array | undefined;
   #count = 0;
+  /** Squared differences; differences; and with a trial how many elements the latter are the sum of. */
   #sums: readonly Float64Array[] | undefined;
 
-  constructor(site: OutputSite) {
-    this.key = `output error ${site.output}`;
+  /** @param trial a bias to add to the current network's output. `[C]` */
+  constructor(site: OutputSite, trial?: Float64Array) {
+    this.key = `output error ${site.output} ${trial ?? ""}`;
     this.#site = site;
-    this.taps = (["float", "current"] as const).flatMap((from) => [
-      { from, value: site.output },
-      { from, value: site.activated },
-    ]);
+    this.#trial = trial;
+    this.taps = [
+      { from: "float", value: site.output },
+      { from: "current", value: site.output },
+    ];
   }
 
   probe(taps: readonly ValueName[], names: NameSource, opset: number): Probe {
+    const { limits, rank, channelAxis } = this.#site;
     const writer = new ProbeWriter(names, opset);
-    const [floatOutput, floatActivated, output, activated] = taps.map((tap) => writer.float32(tap));
-    const axes = Array.from({ length: this.#site.rank }, (_, axis) => axis).filter((a) => a !== this.#site.channelAxis);
-    const difference = writer.node("Sub", [floatOutput, output]);
-    const behind = writer.node("Sub", [floatActivated, activated]);
-    const size = writer.node("Size", [output]);
-    const mean = writer.sum(difference, axes);
-    const squared = writer.sum(writer.node("Mul", [behind, behind]), axes);
-    if (this.#site.output === this.#site.activated) return writer.finish([size, mean, squared]);
-    // What the function lets through is what it leaves unchanged.
-    const passes = writer.float32(writer.node("Equal", [output, activated]));
-    const through = writer.sum(writer.node("Mul", [behind, passes]), axes);
-    return writer.finish([size, mean, squared, through, writer.sum(passes, axes)]);
+    const limit = (value: ValueName) => (limits === undefined ? value : writer.clip(value, limits.low, limits.high));
+    const sum = (value: ValueName) => writer.sumPerChannel(value, rank, channelAxis);
+    const [reference, plain] = taps.map((tap) => writer.float32(tap));
+    const output = this.#trial === undefined ? plain : writer.addPerChannel(plain, this.#trial, rank, channelAxis);
+    const limited = limit(output);
+    const difference = writer.node("Sub", [limit(reference), limited]);
+    const size = writer.node("Size", [plain]);
+    const squared = sum(writer.node("Mul", [difference, difference]));
+    if (this.#trial === undefined) {
+      const unlimited = limits === undefined ? difference : writer.node("Sub", [reference, output]);
+      return writer.finish([size, squared, sum(unlimited)]);
+    }
+    // What the limits let through is what they leave unchanged.
+    const passes = writer.float32(writer.node("Equal", [output, limited]));
+    return writer.finish([size, squared, sum(writer.node("Mul", [difference, passes])), sum(passes)]);
   }
 
   update([size, ...vectors]: readonly Tensor[]): void {
     const sums = vectors.map((vector) => Float64Array.from(float32Values(vector)));
-    this.#add(integerValues(size)[0] / sums[0].length, sums);
+    this.#add(integerValues(size)[0] / Math.max(sums[0].length, 1), sums);
   }
 
   merge(other: Statistic<OutputError>): void {
-    if (!(other instanceof OutputErrorStatistic) || other.#sums === undefined) return;
-    this.#add(other.#count, other.#sums);
+    if (!(other instanceof OutputErrorStatistic)) throw new Error(`${other.key} does not merge into ${this.key}`);
+    if (other.#sums !== undefined) this.#add(other.#count, other.#sums);
   }
 
   result(): OutputError {
     const count = Math.max(this.#count, 1);
-    const [difference, squared, through, passed] = this.#sums ?? [new Float64Array(), new Float64Array()];
-    const mean = difference.map((sum) => sum / count);
-    const step = through === undefined ? mean : through.map((sum, i) => (passed[i] > 0 ? sum / passed[i] : 0));
-    return { count: this.#count, mean, squared: squared.map((sum) => sum / count), step };
+    const [squared, differences, passed] = this.#sums ?? [new Float64Array(), new Float64Array()];
+    return {
+      count: this.#count,
+      squared: squared.map((sum) => sum / count),
+      step: differences.map((sum, i) => sum / Math.max(passed === undefined ? count : passed[i], 1)),
+    };
   }
 
   #add(count: number, sums: readonly Float64Array[]): void {

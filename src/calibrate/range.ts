@@ -5,12 +5,13 @@ import { float32Values, type Tensor } from "../tensor/tensor.js";
 import { ProbeWriter } from "./probe-writer.js";
 import type { Probe, Statistic, Tap } from "./statistic.js";
 
+/** Of no elements at all: from infinity to minus infinity. */
 export interface MinMax {
   readonly low: number;
   readonly high: number;
 }
 
-/** Smallest and largest value of a tensor over all samples: two numbers a sample leave the runtime. */
+/** Smallest and largest value of a tensor over all samples: three numbers a batch leave the runtime. */
 export class RangeStatistic implements Statistic<MinMax> {
   readonly key: string;
   readonly taps: readonly Tap[];
@@ -24,21 +25,24 @@ export class RangeStatistic implements Statistic<MinMax> {
 
   probe([value]: readonly ValueName[], names: NameSource, opset: number): Probe {
     const writer = new ProbeWriter(names, opset);
-    const low = writer.node("ReduceMin", [value], { keepdims: 0 });
-    const high = writer.node("ReduceMax", [value], { keepdims: 0 });
-    return writer.finish([low, high]);
+    const input = writer.float32(value);
+    const low = writer.node("ReduceMin", [input], { keepdims: 0 });
+    const high = writer.node("ReduceMax", [input], { keepdims: 0 });
+    // The runtime's minimum and maximum pass over NaN, its sum does not.
+    const sum = writer.node("ReduceSum", [input], { keepdims: 0 });
+    return writer.finish([low, high, sum]);
   }
 
   /** @throws RecoupError `model/not-finite` for a value that is infinite or not a number */
-  update([low, high]: readonly Tensor[]): void {
-    const [smallest] = float32Values(low);
-    const [largest] = float32Values(high);
-    if (!Number.isFinite(smallest) || !Number.isFinite(largest)) {
-      const field = this.taps[0].value;
-      throw new RecoupError("model/not-finite", `reaches from ${smallest} to ${largest} on this sample`, { field });
+  update(outputs: readonly Tensor[]): void {
+    const [low, high, sum] = outputs.map((output) => float32Values(output)[0]);
+    const isEmpty = low > high;
+    if (Number.isNaN(sum) || (!isEmpty && !Number.isFinite(high - low))) {
+      const message = Number.isNaN(sum) ? "holds NaN on this sample" : `reaches from ${low} to ${high} on this sample`;
+      throw new RecoupError("model/not-finite", message, { field: this.taps[0].value });
     }
-    this.#low = Math.min(this.#low, smallest);
-    this.#high = Math.max(this.#high, largest);
+    this.#low = Math.min(this.#low, low);
+    this.#high = Math.max(this.#high, high);
   }
 
   merge(other: Statistic<MinMax>): void {

@@ -1,14 +1,18 @@
 import { collect } from "../calibrate/collect.js";
 import { SignalNoiseStatistic } from "../calibrate/signal-noise.js";
+import type { Tap } from "../calibrate/statistic.js";
 import { raiseOpset } from "../clean/opset/raise-opset.js";
+import { oldestTarget } from "../clean/opset/versions.js";
 import type { NamedFeeds } from "../engine/batch.js";
 import type { Engine } from "../engine/engine.js";
 import { sqnrDb } from "../evaluate/outputs.js";
 import type { Graph, Node, ValueName } from "../graph/graph.js";
 import { joinGraphs } from "../graph/join.js";
 import { type Model, opsetOf, withGraph } from "../graph/model.js";
+import { freePrefix } from "../graph/names.js";
 import { isOperator, labelOf } from "../graph/node.js";
 import { elementTypeOf, type ValueTypes } from "../graph/value-types.js";
+import { isFloatType } from "../tensor/element-type.js";
 
 /** How far the output of a layer is from the reference's, errors of earlier layers included. */
 export interface LayerComparison {
@@ -19,9 +23,6 @@ export interface LayerComparison {
 }
 
 const layerOperators = ["Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"] as const;
-
-/** Values of the reference get this prefix where both models run as one graph. */
-const prefix = "reference/";
 
 /**
  * Compares the layers of two models by the names of their values, worst first. Values that a tool renamed cannot be
@@ -38,14 +39,19 @@ export async function compareLayers(
   const shared = sharedLayerOutputs(reference.graph, model.graph, types);
   if (shared.length === 0) return [];
   const statistics = shared.map(({ value }) => new SignalNoiseStatistic(value));
-  const inputs = new Set(reference.graph.inputs.map((input) => input.name));
+  const fed = reference.graph.inputs
+    .map((input) => input.name)
+    .filter((name) => !reference.graph.initializers.has(name));
   // One graph has one version of the standard's operators.
-  const opset = Math.max(opsetOf(reference), opsetOf(model));
-  const [left, right] = [raiseOpset(reference, opset), raiseOpset(model, opset)];
-  const joined = joinGraphs(left.graph, prefix, right.graph, inputs);
-  const both = { ...withGraph(right, joined), opsets: new Map([...left.opsets, ...right.opsets]) };
-  const nameOf = (tap: { from: "float" | "current"; value: ValueName }) =>
-    tap.from === "float" ? prefix + tap.value : tap.value;
+  const [older, newer] = [opsetOf(reference), opsetOf(model)].sort((a, b) => a - b);
+  const opset = older === newer ? newer : Math.max(newer, oldestTarget);
+  const [left, right] = [raiseOpset(reference, opset, types), raiseOpset(model, opset)];
+  // Values of the reference get a prefix where both models run as one graph.
+  const prefix = freePrefix(right.graph, "reference/");
+  const joined = joinGraphs(left.graph, prefix, right.graph, new Set(fed));
+  const opsets = new Map([...left.opsets, ...right.opsets]);
+  const both = { ...withGraph(right, joined), opsets, irVersion: Math.max(left.irVersion, right.irVersion) };
+  const nameOf = ({ from, value }: Tap) => (from === "float" ? prefix + value : value);
   await collect(engine, both, statistics, nameOf, samples, onSample);
   return shared
     .map(({ node, value }, i) => ({ name: labelOf(node), value, sqnrDb: sqnrDb(statistics[i].result()) }))
@@ -60,8 +66,9 @@ function sharedLayerOutputs(
   return reference.nodes.flatMap((node) => {
     const [value] = node.outputs;
     const twin = model.producer(value);
-    const isLayer = isLayerNode(node) || (twin !== undefined && isLayerNode(twin));
-    return isLayer && twin !== undefined && elementTypeOf(types, value) === "float32" ? [{ node, value }] : [];
+    const type = elementTypeOf(types, value);
+    if (twin === undefined || type === undefined || !isFloatType(type)) return [];
+    return isLayerNode(node) || isLayerNode(twin) ? [{ node, value }] : [];
   });
 }
 

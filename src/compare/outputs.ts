@@ -1,8 +1,10 @@
 import type { Sample } from "../data/samples.js";
 import type { RunResult, Session } from "../engine/engine.js";
+import { RecoupError } from "../errors.js";
 import { quantile } from "../evaluate/latency.js";
 import { argMax, divergence, type SignalNoise, signalNoise, sqnrDb } from "../evaluate/outputs.js";
 import { isFloatType } from "../tensor/element-type.js";
+import { elementCount } from "../tensor/shape.js";
 import { float32Values, type Tensor } from "../tensor/tensor.js";
 
 /** How far a model's outputs are from a reference's on the same samples. */
@@ -10,9 +12,9 @@ export interface OutputComparison {
   readonly samples: number;
   /** Over all float outputs together, in decibels. */
   readonly sqnrDb: number;
-  /** Share of rows of the first output with the same largest value, in percent. */
+  /** Share of rows of the first float output with the same largest value, in percent. */
   readonly agreement: number;
-  /** Mean divergence of the softmax of the rows of the first output, in nats. */
+  /** Mean divergence of the softmax of the rows of the first float output, in nats. */
   readonly kl: number;
 }
 
@@ -24,7 +26,11 @@ export interface LatencyComparison {
   readonly ratio: number;
 }
 
-/** Runs both models on each sample. A row is what lies along the last axis that is not of size 1. */
+/**
+ * Runs both models on each sample. A row is what lies along the last axis that is not of size 1.
+ *
+ * @throws RecoupError `data/empty`, and as `Session.run`
+ */
 export async function compareOutputs(
   reference: Session,
   model: Session,
@@ -39,11 +45,12 @@ export async function compareOutputs(
   for await (const { feeds } of samples) {
     const truth = await reference.run(feeds);
     const other = await model.run(feeds);
-    for (const [left, right] of pairs(reference, truth, other)) {
+    const compared = pairs(reference, model, truth, other);
+    for (const [left, right] of compared) {
       const { signal, noise } = signalNoise(float32Values(left), float32Values(right));
       total = { signal: total.signal + signal, noise: total.noise + noise };
     }
-    const [first] = pairs(reference, truth, other);
+    const [first] = compared;
     for (const [left, right] of first ? pairRows(...first) : []) {
       rows++;
       if (argMax(left) === argMax(right)) agreements++;
@@ -52,6 +59,7 @@ export async function compareOutputs(
     count++;
     onSample();
   }
+  if (count === 0) throw new RecoupError("data/empty", "holds no samples");
   const perRow = Math.max(rows, 1);
   return { samples: count, sqnrDb: sqnrDb(total), agreement: (100 * agreements) / perRow, kl: kl / perRow };
 }
@@ -69,12 +77,15 @@ const mostRuns = 400;
  * Times two models in turns, so that what the machine does besides hits both. The first runs of a turn do not count: the
  * other model's threads are still waiting for work on the same cores (a runtime lets them spin for a while), and the
  * caches are its. Taking turns run by run would make the model that uses more threads look far slower than it is.
+ *
+ * @throws RecoupError `data/empty`, and as `Session.run`
  */
 export async function compareLatency(
   reference: Session,
   model: Session,
   samples: readonly Sample[],
 ): Promise<LatencyComparison> {
+  if (samples.length === 0) throw new RecoupError("data/empty", "holds no samples");
   const referenceTimes: number[] = [];
   const modelTimes: number[] = [];
   for (let turn = 0; turn < turns; turn++) {
@@ -101,13 +112,19 @@ export async function compareLatency(
   return { referenceMs, modelMs, ratio: modelMs / referenceMs };
 }
 
-/** The float outputs of both models, by the reference's order and names. */
-function pairs(reference: Session, truth: RunResult, other: RunResult): readonly (readonly [Tensor, Tensor])[] {
-  return reference.outputs.flatMap(({ name }) => {
+/** The float outputs of both models, in the reference's order: those of the same name, else of the same place. */
+function pairs(
+  reference: Session,
+  model: Session,
+  truth: RunResult,
+  other: RunResult,
+): readonly (readonly [Tensor, Tensor])[] {
+  return reference.outputs.flatMap(({ name }, i) => {
     const left = truth.outputs.get(name);
-    const right = other.outputs.get(name);
-    const isComparable = left && right && isFloatType(left.type) && isFloatType(right.type);
-    return isComparable && left.sizeBytes > 0 ? [[left, right] as const] : [];
+    const right = other.outputs.get(name) ?? other.outputs.get(model.outputs[i]?.name);
+    if (!left || !right || !isFloatType(left.type) || !isFloatType(right.type)) return [];
+    const size = elementCount(left.shape);
+    return size > 0 && size === elementCount(right.shape) ? [[left, right] as const] : [];
   });
 }
 
@@ -115,7 +132,7 @@ function* pairRows(left: Tensor, right: Tensor): Iterable<readonly [Float32Array
   const size = left.shape.findLast((length) => length !== 1) ?? 1;
   const a = float32Values(left);
   const b = float32Values(right);
-  for (let start = 0; start < Math.min(a.length, b.length); start += size) {
+  for (let start = 0; start < a.length; start += size) {
     yield [a.subarray(start, start + size), b.subarray(start, start + size)];
   }
 }

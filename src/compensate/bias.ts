@@ -1,8 +1,10 @@
-import { type OutputError, OutputErrorStatistic, type OutputSite } from "../calibrate/output-error.js";
+import { type Limits, type OutputError, OutputErrorStatistic, type OutputSite } from "../calibrate/output-error.js";
+import type { Graph, ValueName } from "../graph/graph.js";
+import { isOperator, onlyConsumer } from "../graph/node.js";
 import { elementTypeOf, shapeOf } from "../graph/value-types.js";
-import { behindActivation } from "../operators/selecting.js";
 import { isFloatType } from "../tensor/element-type.js";
 import { resolveAxis } from "../tensor/shape.js";
+import { float32Values } from "../tensor/tensor.js";
 import { addToBias, type BiasPlace, biasedOutput, biasObstacle } from "./fold-bias.js";
 import { defineStep, type Outcome, type Round, type Site, type SiteLayer, type StepContext } from "./step.js";
 
@@ -11,8 +13,8 @@ type Bias = Float64Array;
 
 interface BiasSite extends Site, OutputSite, BiasPlace {}
 
-/** Rounds behind a Relu or Clip: each is one more run over the samples; the third changes little. */
-const activatedRounds = 3;
+/** Rounds behind a Relu or Clip: each is one more run over the outputs; the third changes little. */
+const limitedRounds = 3;
 
 /**
  * Bias compensation, per channel: the constant that minimises the squared error of a layer's output, with inputs from the
@@ -35,57 +37,77 @@ export const biasCompensation = defineStep<BiasSite, OutputError, Bias>({
       unusable: described.filter((site) => "reason" in site),
     };
   },
-  statistic: (site) => new OutputErrorStatistic(site),
-  solve: (site, found, rounds) => (site.output === site.activated ? solveMean(found) : solveActivated(found, rounds)),
-  rewrite(graph, site, solution, before) {
-    const change = before === undefined ? solution : solution.map((value, i) => value - before[i]);
-    return addToBias(graph, site, change);
+  statistic: (site, rounds) => new OutputErrorStatistic(site, rounds.at(-1)?.solution),
+  solve(site, found, rounds) {
+    if (found.count === 0) return { kind: "skipped", reason: "its output was empty on every sample" };
+    if (![...found.squared, ...found.step].every(Number.isFinite)) {
+      return { kind: "skipped", reason: "its output error is not finite" };
+    }
+    return site.limits === undefined ? solveMean(found) : solveLimited(found, rounds);
   },
+  rewrite: addToBias,
 });
 
 function describeSite(context: StepContext, layer: SiteLayer): BiasSite | { label: string; reason: string } {
   const { label } = layer;
   const node = context.float.producer(layer.output);
-  const shape = shapeOf(context.types, layer.output);
-  const elementType = elementTypeOf(context.types, layer.output);
   const obstacle = node === undefined ? "its output was folded away" : biasObstacle(node);
   if (obstacle !== undefined) return { label, reason: obstacle };
-  if (shape === undefined || elementType === undefined || !isFloatType(elementType)) {
+  const rank = shapeOf(context.types, layer.output)?.length;
+  const elementType = elementTypeOf(context.types, layer.output);
+  if (rank === undefined || elementType === undefined || !isFloatType(elementType)) {
     return { label, reason: "the type or rank of its output is unknown" };
   }
-  const channelAxis = resolveAxis(layer.outputAxis, shape.length);
-  const axisFromEnd = channelAxis - shape.length;
-  const channels = shape[channelAxis];
-  const output =
-    typeof channels === "number" ? biasedOutput(context.float, layer.output, axisFromEnd, channels) : layer.output;
-  const activated = behindActivation(context.float, output);
-  return { label, value: output, output, activated, rank: shape.length, channelAxis, axisFromEnd, elementType };
+  const channelAxis = resolveAxis(layer.outputAxis, rank);
+  const axisFromEnd = channelAxis - rank;
+  const output = biasedOutput(context.float, context.types, layer.output, axisFromEnd);
+  const limits = limitsBehind(context.float, output);
+  return { label, value: output, output, limits, rank, channelAxis, axisFromEnd, elementType };
+}
+
+/** What the Relu or Clip lets through that is the only reader of a value. */
+function limitsBehind(graph: Graph, value: ValueName): Limits | undefined {
+  const activation = onlyConsumer(graph, value);
+  if (activation === undefined) return undefined;
+  if (isOperator(activation, "Relu")) return { low: 0, high: Number.POSITIVE_INFINITY };
+  if (!isOperator(activation, "Clip") || activation.inputs[0] !== value) return undefined;
+  const limitOf = (input: ValueName | undefined, otherwise: number) => {
+    if (input === undefined || input === "") return otherwise;
+    const tensor = graph.constant(input);
+    return tensor === undefined ? undefined : float32Values(tensor)[0];
+  };
+  const low = limitOf(activation.inputs[1], Number.NEGATIVE_INFINITY);
+  const high = limitOf(activation.inputs[2], Number.POSITIVE_INFINITY);
+  return low === undefined || high === undefined ? undefined : { low, high };
 }
 
 /** The convex problem in one line: the error after is the error before less the square of its mean. */
-function solveMean(found: OutputError): Outcome<Bias> {
-  const errorBefore = average(found.squared);
-  const errorAfter = average(found.squared.map((squared, i) => squared - found.mean[i] ** 2));
-  return decide(found.mean, errorBefore, errorAfter);
+function solveMean({ squared, step }: OutputError): Outcome<Bias> {
+  const after = squared.map((error, channel) => Math.max(error - step[channel] ** 2, 0));
+  return decide(step, squared, after);
 }
 
-function solveActivated(found: OutputError, rounds: readonly Round<OutputError, Bias>[]): Outcome<Bias> {
-  const current = rounds.at(-1)?.solution ?? new Float64Array(found.mean.length);
-  if (rounds.length === 0) return { kind: "refine", solution: found.mean };
-  if (rounds.length < activatedRounds) {
-    return { kind: "refine", solution: current.map((value, i) => value + found.step[i]) };
+function solveLimited(found: OutputError, rounds: readonly Round<OutputError, Bias>[]): Outcome<Bias> {
+  // What each measurement was made with: first nothing, then the solution of the round before.
+  const tried = [new Float64Array(found.step.length), ...rounds.map((round) => round.solution)];
+  if (rounds.length < limitedRounds) {
+    const latest = tried[rounds.length];
+    return { kind: "refine", solution: found.step.map((step, channel) => latest[channel] + step) };
   }
-  // Round r measured the error of the bias that round r - 1 put in; before the first there was none.
-  const tried = [new Float64Array(current.length), ...rounds.map((round) => round.solution)];
   const errors = [...rounds.map((round) => round.found.squared), found.squared];
-  const best = current.map((_, channel) => argMin(errors.map((error) => error[channel])));
+  const best = found.step.map((_, channel) => argMin(errors.map((error) => error[channel])));
   const solution = best.map((round, channel) => tried[round][channel]);
-  const after = best.map((round, channel) => errors[round][channel]);
-  return decide(solution, average(errors[0]), average(after));
+  return decide(
+    solution,
+    errors[0],
+    best.map((round, channel) => errors[round][channel]),
+  );
 }
 
-function decide(solution: Bias, errorBefore: number, errorAfter: number): Outcome<Bias> {
-  if (!solution.every(Number.isFinite)) return { kind: "skipped", reason: "the output error is not finite" };
+/** Does no harm: a bias that does not help stays what it is. */
+function decide(solution: Bias, before: Float64Array, after: Float64Array): Outcome<Bias> {
+  const [errorBefore, errorAfter] = [average(before), average(after)];
+  if (errorAfter >= errorBefore) return { kind: "skipped", reason: "no other bias lowers its output error" };
   return { kind: "solved", solution, errorBefore, errorAfter };
 }
 

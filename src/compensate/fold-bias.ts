@@ -1,7 +1,8 @@
 import type { Graph, Node, ValueName } from "../graph/graph.js";
 import { createNameSource } from "../graph/names.js";
-import { isOperator, makeNode, onlyConsumer, withInputs, withOutputs } from "../graph/node.js";
+import { floatAttribute, isOperator, makeNode, onlyConsumer, withInputs, withOutputs } from "../graph/node.js";
 import type { GraphPatch } from "../graph/patch.js";
+import { shapeOf, type ValueTypes } from "../graph/value-types.js";
 import type { FloatType } from "../tensor/element-type.js";
 import { elementCount } from "../tensor/shape.js";
 import { float32Values, floatTensor, type Tensor } from "../tensor/tensor.js";
@@ -22,9 +23,14 @@ export interface BiasPlace {
 }
 
 /** A layer's output with its bias: behind the Add of a constant that exporters put after MatMul, else the output itself. */
-export function biasedOutput(graph: Graph, output: ValueName, axisFromEnd: number, channels: number): ValueName {
+export function biasedOutput(graph: Graph, types: ValueTypes, output: ValueName, axisFromEnd: number): ValueName {
   const add = onlyConsumer(graph, output);
-  return addedConstant(graph, add, axisFromEnd, channels) === undefined ? output : (add as Node).outputs[0];
+  const shape = shapeOf(types, output);
+  const channels = shape?.at(axisFromEnd);
+  if (!isOperator(add, "Add") || shape === undefined || typeof channels !== "number") return output;
+  // A constant of a higher rank would move the channels' axis.
+  const bias = add.inputs.find((input) => isPerChannel(graph.constant(input)?.shape, axisFromEnd, channels));
+  return (graph.constant(bias ?? "")?.shape.length ?? Infinity) <= shape.length ? add.outputs[0] : output;
 }
 
 /**
@@ -36,40 +42,41 @@ export function addToBias(graph: Graph, place: BiasPlace, change: Float64Array):
   const node = graph.producer(place.value);
   if (!node) throw new Error(`${place.value} is computed by no node`);
   const label = `compensate the bias of ${place.value}`;
-  const added = addedConstant(graph, node, place.axisFromEnd, change.length);
-  if (added !== undefined) return { label, ...changeInput(graph, node, node.inputs.indexOf(added), change) };
-  if (isOperator(node, "Conv", "ConvTranspose", "Gemm")) {
-    const bias = node.inputs[2] ?? "";
-    if (bias === "") return { label, ...giveBias(graph, node, place, change) };
-    if (elementCount(graph.constant(bias)?.shape ?? [0]) === change.length) {
-      return { label, ...changeInput(graph, node, 2, change) };
-    }
-  }
-  return { label, ...insertAdd(graph, node, place, change) };
+  const input = biasInput(graph, node, place, change.length);
+  if (input === undefined) return { label, ...insertAdd(graph, node, place, change) };
+  // Gemm computes alpha · A · B + beta · C.
+  const factor = isOperator(node, "Gemm") ? floatAttribute(node, "beta", 1) : 1;
+  const scaled = change.map((value) => value / factor);
+  const isGiven = (node.inputs[input] ?? "") !== "";
+  return { label, ...(isGiven ? changeInput(graph, node, input, scaled) : giveBias(graph, node, place, scaled)) };
 }
 
 type PatchParts = Omit<GraphPatch, "label">;
 
-/** The constant operand of an Add where it has one value per channel, all along the channels' axis. */
-function addedConstant(
-  graph: Graph,
-  node: Node | undefined,
-  axisFromEnd: number,
-  channels: number,
-): ValueName | undefined {
-  if (!isOperator(node, "Add")) return undefined;
-  return node.inputs.find((input) => {
-    const shape = graph.constant(input)?.shape;
-    return (
-      shape !== undefined && elementCount(shape) === channels && (channels === 1 || shape.at(axisFromEnd) === channels)
-    );
-  });
+/** Which input of a node holds, or could hold, a constant bias with a value per channel. */
+function biasInput(graph: Graph, node: Node, place: BiasPlace, channels: number): number | undefined {
+  const isFitting = (input: ValueName) => isPerChannel(graph.constant(input)?.shape, place.axisFromEnd, channels);
+  if (isOperator(node, "Add")) {
+    const input = node.inputs.findIndex(isFitting);
+    return input >= 0 ? input : undefined;
+  }
+  const bias = node.inputs[2] ?? "";
+  if (isOperator(node, "Conv", "ConvTranspose")) return bias === "" || graph.constant(bias) ? 2 : undefined;
+  if (!isOperator(node, "Gemm") || floatAttribute(node, "beta", 1) === 0) return undefined;
+  return bias === "" || isFitting(bias) ? 2 : undefined;
+}
+
+/** Whether a shape has one value per channel, all along the channels' axis. */
+function isPerChannel(shape: readonly number[] | undefined, axisFromEnd: number, channels: number): boolean {
+  if (shape === undefined || elementCount(shape) !== channels) return false;
+  return channels === 1 || shape.at(axisFromEnd) === channels;
 }
 
 function changeInput(graph: Graph, node: Node, index: number, change: Float64Array): PatchParts {
   const bias = node.inputs[index];
   const changed = addValues(graph.initializers.get(bias) as Tensor, change);
-  if (graph.consumers(bias).length === 1) return { initializers: new Map([[bias, changed]]) };
+  const isShared = graph.consumers(bias).length > 1 || graph.isOutput(bias);
+  if (!isShared) return { initializers: new Map([[bias, changed]]) };
   const name = createNameSource(graph).fresh(`${bias}_compensated`);
   const inputs = node.inputs.map((input, i) => (i === index ? name : input));
   return { remove: [node], add: [withInputs(node, inputs)], initializers: new Map([[name, changed]]) };
@@ -77,10 +84,11 @@ function changeInput(graph: Graph, node: Node, index: number, change: Float64Arr
 
 function giveBias(graph: Graph, node: Node, place: BiasPlace, change: Float64Array): PatchParts {
   const name = createNameSource(graph).fresh(`${place.value}_bias`);
+  const shape = isOperator(node, "Gemm") ? broadcastShape(place, change.length) : [change.length];
   return {
     remove: [node],
     add: [withInputs(node, [node.inputs[0], node.inputs[1], name])],
-    initializers: new Map([[name, floatTensor(place.elementType, [change.length], change)]]),
+    initializers: new Map([[name, floatTensor(place.elementType, shape, change)]]),
   };
 }
 
@@ -88,13 +96,17 @@ function insertAdd(graph: Graph, node: Node, place: BiasPlace, change: Float64Ar
   const names = createNameSource(graph);
   const raw = names.fresh(`${place.value}_uncompensated`);
   const bias = names.fresh(`${place.value}_bias`);
-  const shape = [change.length, ...new Array<number>(-place.axisFromEnd - 1).fill(1)];
   const outputs = node.outputs.map((output) => (output === place.value ? raw : output));
   return {
     remove: [node],
     add: [withOutputs(node, outputs), makeNode("Add", [raw, bias], [place.value], {}, names.fresh(`${bias}_added`))],
-    initializers: new Map([[bias, floatTensor(place.elementType, shape, change)]]),
+    initializers: new Map([[bias, floatTensor(place.elementType, broadcastShape(place, change.length), change)]]),
   };
+}
+
+/** In which a value per channel broadcasts over the output. */
+function broadcastShape({ axisFromEnd }: BiasPlace, channels: number): readonly number[] {
+  return [channels, ...new Array<number>(-axisFromEnd - 1).fill(1)];
 }
 
 function addValues(tensor: Tensor, change: Float64Array): Tensor {

@@ -1,4 +1,4 @@
-import type { Statistic } from "../calibrate/statistic.js";
+import type { Statistic, Tap } from "../calibrate/statistic.js";
 import type { Graph, ValueName } from "../graph/graph.js";
 import type { GraphPatch } from "../graph/patch.js";
 import type { ValueTypes } from "../graph/value-types.js";
@@ -31,7 +31,7 @@ export interface Site {
 export type Outcome<Solution> =
   /** Done: errors are mean squares of what the step lowers, before and after. */
   | { readonly kind: "solved"; readonly solution: Solution; readonly errorBefore: number; readonly errorAfter: number }
-  /** Put this in and measure again. */
+  /** Measure again, with this on trial. */
   | { readonly kind: "refine"; readonly solution: Solution }
   /** Reaches the report, never only a log. */
   | { readonly kind: "skipped"; readonly reason: string };
@@ -52,13 +52,18 @@ export interface Step<S extends Site, Found, Solution> {
   /** One line for help. */
   readonly summary: string;
   sites(context: StepContext): { readonly usable: readonly S[]; readonly unusable: readonly UnusableSite[] };
-  statistic(site: S): Statistic<Found>;
-  /** Pure. `rounds` holds what was found and solved in earlier rounds at this site, each measured with its solution in. */
+  /**
+   * What to measure after some rounds, with the last one's solution on trial: the graph does not change before a site is
+   * solved, so the statistic itself puts it in. Looks at the same taps in every round.
+   */
+  statistic(site: S, rounds: readonly Round<Found, Solution>[]): Statistic<Found>;
+  /** Pure. `found` was measured after `rounds`. */
   solve(site: S, found: Found, rounds: readonly Round<Found, Solution>[]): Outcome<Solution>;
-  /** Pure: the patch that replaces `before` by `solution`; `before` is undefined in the first round. */
-  rewrite(graph: Graph, site: S, solution: Solution, before: Solution | undefined): GraphPatch;
+  /** Pure. */
+  rewrite(graph: Graph, site: S, solution: Solution): GraphPatch;
 }
 
+/** What was found, and the solution that it led to. */
 export interface Round<Found, Solution> {
   readonly found: Found;
   readonly solution: Solution;
@@ -81,14 +86,16 @@ export interface OpenStep {
 export interface OpenSite {
   readonly label: string;
   readonly value: ValueName;
+  /** What the statistics of all rounds look at. */
+  readonly taps: readonly Tap[];
   /** A fresh statistic for the next round. */
   measure(): Statistic<unknown>;
-  /** Solves with what the last statistic found; the patch to apply, none where the site is skipped. */
+  /** Solves with what the last statistic found. */
   advance(graph: Graph): SiteProgress;
 }
 
 export type SiteProgress =
-  | { readonly kind: "again"; readonly patch: GraphPatch }
+  | { readonly kind: "again" }
   | { readonly kind: "solved"; readonly patch: GraphPatch; readonly errorBefore: number; readonly errorAfter: number }
   | { readonly kind: "skipped"; readonly reason: string };
 
@@ -109,8 +116,9 @@ function openSite<S extends Site, Found, Solution>(step: Step<S, Found, Solution
   return {
     label: site.label,
     value: site.value,
+    taps: step.statistic(site, []).taps,
     measure() {
-      current = step.statistic(site);
+      current = step.statistic(site, rounds);
       return current;
     },
     advance(graph) {
@@ -118,10 +126,12 @@ function openSite<S extends Site, Found, Solution>(step: Step<S, Found, Solution
       const found = current.result();
       const outcome = step.solve(site, found, rounds);
       if (outcome.kind === "skipped") return outcome;
-      const patch = step.rewrite(graph, site, outcome.solution, rounds.at(-1)?.solution);
-      rounds.push({ found, solution: outcome.solution });
-      if (outcome.kind === "refine") return { kind: "again", patch };
-      return { kind: "solved", patch, errorBefore: outcome.errorBefore, errorAfter: outcome.errorAfter };
+      if (outcome.kind === "refine") {
+        rounds.push({ found, solution: outcome.solution });
+        return { kind: "again" };
+      }
+      const { solution, errorBefore, errorAfter } = outcome;
+      return { kind: "solved", patch: step.rewrite(graph, site, solution), errorBefore, errorAfter };
     },
   };
 }

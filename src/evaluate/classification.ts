@@ -1,6 +1,6 @@
 import type { Sample } from "../data/samples.js";
 import type { Session } from "../engine/engine.js";
-import { RecoupError } from "../errors.js";
+import { RecoupError, withPlace } from "../errors.js";
 import { float32Values } from "../tensor/tensor.js";
 import { type Interval, type PairedDifference, pairedDifference, wilsonInterval } from "./intervals.js";
 import { type Latency, summarizeLatency } from "./latency.js";
@@ -88,7 +88,11 @@ async function run(session: Session, sample: Sample): Promise<Scored> {
   const { outputs, elapsedMs } = await session.run(sample.feeds, [output.name]);
   const tensor = outputs.get(output.name);
   if (!tensor) throw new RecoupError("engine/run", "returned nothing", { field: output.name });
-  return { scores: float32Values(tensor), elapsedMs };
+  try {
+    return { scores: float32Values(tensor), elapsedMs };
+  } catch (error) {
+    throw withPlace(error, { field: output.name });
+  }
 }
 
 /** Counts of one model. */

@@ -1,15 +1,18 @@
 /** Below this a probability counts as this: a quantized Softmax returns exact zeros, whose divergence would be infinite. */
 const smallestProbability = 1e-12;
 
-/** Index of the largest value; the first one where several are equal. */
+/** Index of the largest value, the first one where several are equal; -1 where none is a number. */
 export function argMax(values: Float32Array): number {
-  let best = 0;
-  for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
+  let best = -1;
+  for (let i = 0; i < values.length; i++) {
+    if (best < 0 ? !Number.isNaN(values[i]) : values[i] > values[best]) best = i;
+  }
   return best;
 }
 
 /** Whether a class is among the `k` largest values; of equal values the one with the lower index goes first. */
 export function isAmongLargest(values: Float32Array, index: number, k: number): boolean {
+  if (Number.isNaN(values[index])) return false;
   let larger = 0;
   for (let i = 0; i < values.length; i++) {
     if (values[i] > values[index] || (values[i] === values[index] && i < index)) larger++;
@@ -27,10 +30,12 @@ export function divergence(reference: Float32Array, other: Float32Array): number
   const areProbabilities = isDistribution(reference);
   const p = areProbabilities ? logarithms(reference) : logSoftmax(reference);
   const q = areProbabilities ? logarithms(other) : logSoftmax(other);
-  return Math.max(
-    p.reduce((sum, logP, i) => sum + Math.exp(logP) * (logP - q[i]), 0),
+  // What never happens contributes nothing, however unlikely the other model finds it.
+  const sum = p.reduce(
+    (total, logP, i) => (logP === Number.NEGATIVE_INFINITY ? total : total + Math.exp(logP) * (logP - q[i])),
     0,
   );
+  return Math.max(sum, 0);
 }
 
 /** Sums of squares of a signal and of what is added to it, for a ratio in decibels. */
@@ -51,7 +56,7 @@ export function signalNoise(reference: Float32Array, other: Float32Array): Signa
 
 /** Signal to quantization noise ratio in decibels; infinite where there is no noise. */
 export function sqnrDb({ signal, noise }: SignalNoise): number {
-  return 10 * Math.log10(signal / noise);
+  return noise === 0 ? Number.POSITIVE_INFINITY : 10 * Math.log10(signal / noise);
 }
 
 function isDistribution(values: Float32Array): boolean {

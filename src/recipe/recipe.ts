@@ -4,57 +4,79 @@ import { RecoupError } from "../errors.js";
 
 const bits = z.union(
   [z.literal(2), z.literal(3), z.literal(4), z.literal(5), z.literal(6), z.literal(7), z.literal(8)],
-  {
-    error: "is a whole number of bits from 2 to 8",
-  },
+  { error: "must be a whole number of bits from 2 to 8" },
 );
 
 /** `channel`, `tensor`, or `group:64` with any size of group. */
-const granularity = z.string().regex(/^(channel|tensor|group:[1-9]\d{0,6})$/, {
-  error: 'is "channel", "tensor" or "group:" with a number of columns, like "group:64"',
-});
+const granularityMessage = 'must be "channel", "tensor" or "group:" with a number of columns, like "group:64"';
+const granularity = z.string(granularityMessage).regex(/^(channel|tensor|group:[1-9]\d{0,6})$/, granularityMessage);
 
-const weight = z.strictObject({
+const weight = object("a format", {
   bits: bits.default(8),
   granularity: granularity.default("channel"),
   /** Default: symmetric at 8 bits, which integer kernels need; below, all codes of an asymmetric grid. */
-  symmetric: z.boolean().optional(),
-  range: z.enum(["minmax"]).default("minmax"),
-  rounding: z.enum(["rtn"]).default("rtn"),
+  symmetric: z.boolean("must be true or false").optional(),
+  range: oneOf("minmax").default("minmax"),
+  rounding: oneOf("rtn").default("rtn"),
 });
 
-const activation = z.strictObject({
+const activation = object("a format", {
   bits: bits.default(8),
-  range: z.enum(["minmax"]).default("minmax"),
-  symmetric: z.boolean().default(false),
+  range: oneOf("minmax").default("minmax"),
+  symmetric: z.boolean("must be true or false").default(false),
 });
 
+const pattern = z.string('must be a pattern on names, like "*/mlp/*", or on operators, like "op:Conv"');
 const patterns = z
-  .union([z.string(), z.array(z.string())])
+  .union([pattern, z.array(pattern)], { error: "must be a pattern or a list of patterns" })
   .transform((value) => (Array.isArray(value) ? value : [value]));
 
-const format = z.strictObject({
+const formatOrFloat = { error: 'must be "float" or a format, like {"bits": 4}' };
+const format = object("a format rule", {
   /** Patterns on the names of nodes and weights, `*` for any text; a pattern `op:Conv` is on the operator. */
   match: patterns.default(["*"]),
-  weight: z.union([z.literal("float"), weight], { error: 'is "float" or a format' }).prefault({}),
-  activation: z.union([z.literal("float"), activation], { error: 'is "float" or a format' }).prefault({}),
+  weight: z.union([z.literal("float"), weight], formatOrFloat).prefault({}),
+  activation: z.union([z.literal("float"), activation], formatOrFloat).prefault({}),
 });
 
 const stepNames = compensations.map((step) => step.name) as [string, ...string[]];
-const step = z.union([z.enum(stepNames).transform((use) => ({ use })), z.strictObject({ use: z.enum(stepNames) })], {
-  error: `is the name of a step: ${stepNames.join(", ")}`,
-});
+const stepError = { error: `must be a step, by name (${stepNames.join(", ")}) or as {"use": name}` };
+const stepName = z.enum(stepNames, stepError);
+const step = z.union([stepName.transform((use) => ({ use })), object("a step", { use: stepName })], stepError);
 
 /** What a user writes in a recipe file. The first format that matches a layer holds for it. */
-export const recipeSchema = z.strictObject({
-  version: z.literal(1).default(1),
-  formats: z.array(format).min(1).prefault([{}]),
-  steps: z.array(step).default([]),
+export const recipeSchema = object("a recipe", {
+  version: z.literal(1, "must be 1, the only version there is").default(1),
+  formats: z
+    .array(format, "must be a list of format rules")
+    .min(1, "must hold at least one format rule")
+    .prefault([{}]),
+  steps: z.array(step, "must be a list of steps").default([]),
   skip: patterns.default([]),
-  storage: z.enum(["packed", "int8", "onnx"]).default("packed"),
-  samples: z.int().positive().default(128),
-  seed: z.int().nonnegative().default(0),
+  storage: oneOf("packed", "int8", "onnx").default("packed"),
+  samples: wholeNumber(1).default(128),
+  seed: wholeNumber(0).default(0),
 });
+
+function wholeNumber(smallest: number) {
+  const error = `must be a whole number, ${smallest} or more`;
+  return z.int(error).min(smallest, error);
+}
+
+function oneOf<const Names extends readonly [string, ...string[]]>(...names: Names) {
+  return z.enum(names, { error: `must be ${names.map((name) => JSON.stringify(name)).join(" or ")}` });
+}
+
+/** An object without other fields. */
+function object<Shape extends z.core.$ZodShape>(what: string, shape: Shape) {
+  return z.strictObject(shape, {
+    error: (issue) => {
+      if (issue.code !== "unrecognized_keys") return `must be ${what}, an object`;
+      const unknown = issue.keys.map((key) => JSON.stringify(key)).join(", ");
+      return `holds an unknown field, ${unknown}: there are ${Object.keys(shape).join(", ")}`;
+    },
+  });
+}
 
 /** A recipe as a user may write it: everything may be left out. */
 export type RecipeInput = z.input<typeof recipeSchema>;

@@ -73,12 +73,12 @@ function flagOf(field: string): string {
   const flags: readonly (readonly [RegExp, string])[] = [
     [/weight\.bits/, "--weights"],
     [/weight\.granularity/, "--granularity"],
+    [/weight\.symmetric/, "--symmetric"],
     [/activation/, "--activations"],
     [/^steps/, "--steps"],
     [/^storage/, "--storage"],
     [/^samples/, "--samples"],
     [/^seed/, "--seed"],
-    [/weight/, "--weights"],
   ];
   return flags.find(([pattern]) => pattern.test(field))?.[1] ?? field;
 }

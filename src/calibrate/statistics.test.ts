@@ -1,0 +1,100 @@
+import { afterAll } from "vitest";
+import { type Pair, type StatisticCase, testStatistic } from "../../test/statistic-contract.js";
+import { createRuntimeEngine } from "../node/runtime-engine.js";
+import { type Limits, type OutputError, OutputErrorStatistic } from "./output-error.js";
+import { type MinMax, RangeStatistic } from "./range.js";
+import { SignalNoiseStatistic } from "./signal-noise.js";
+
+const engine = createRuntimeEngine({ threads: 1 });
+afterAll(() => engine.close());
+
+/** Outputs are `[batch, 4, 3]`: 4 channels. */
+const channels = 4;
+const site = { output: "y", rank: 3, channelAxis: 1 };
+const trial = Float64Array.of(0.5, -0.25, 0, 3);
+const relu: Limits = { low: 0, high: Number.POSITIVE_INFINITY };
+const clip: Limits = { low: -0.5, high: 1 };
+
+const cases: readonly StatisticCase[] = [
+  {
+    about: "range of the float network",
+    make: () => new RangeStatistic({ from: "float", value: "y" }),
+    slowly: (pairs) => rangeOf(pairs.flatMap(({ float }) => float)),
+  },
+  {
+    about: "range of the current network",
+    make: () => new RangeStatistic({ from: "current", value: "y" }),
+    slowly: (pairs) => rangeOf(pairs.flatMap(({ current }) => current)),
+  },
+  {
+    about: "signal and noise",
+    make: () => new SignalNoiseStatistic("y"),
+    slowly: (pairs) => {
+      const differences = pairs.flatMap(({ float, current }) => float.map((value, i) => value - current[i]));
+      return { signal: sumOfSquares(pairs.flatMap(({ float }) => float)), noise: sumOfSquares(differences) };
+    },
+  },
+  {
+    about: "output error",
+    make: () => new OutputErrorStatistic(site),
+    slowly: (pairs) => outputErrorOf(pairs),
+  },
+  {
+    about: "output error, first look behind a Relu",
+    make: () => new OutputErrorStatistic({ ...site, limits: relu }),
+    slowly: (pairs) => outputErrorOf(pairs, relu),
+  },
+  {
+    about: "output error with a trial",
+    make: () => new OutputErrorStatistic(site, trial),
+    slowly: (pairs) => outputErrorOf(pairs, undefined, trial),
+  },
+  {
+    about: "output error with a trial behind a Relu",
+    make: () => new OutputErrorStatistic({ ...site, limits: relu }, trial),
+    slowly: (pairs) => outputErrorOf(pairs, relu, trial),
+  },
+  {
+    about: "output error with a trial behind a Clip",
+    make: () => new OutputErrorStatistic({ ...site, limits: clip }, trial),
+    slowly: (pairs) => outputErrorOf(pairs, clip, trial),
+  },
+];
+
+for (const given of cases) testStatistic(engine, given);
+
+function rangeOf(values: readonly number[]): MinMax {
+  return { low: Math.min(...values), high: Math.max(...values) };
+}
+
+function sumOfSquares(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value ** 2, 0);
+}
+
+function outputErrorOf(pairs: readonly Pair[], limits?: Limits, bias?: Float64Array): OutputError {
+  const found = Array.from({ length: channels }, (_, channel) => {
+    let [count, squared, differences, counted] = [0, 0, 0, 0];
+    for (const { float, current } of pairs) {
+      float.forEach((value, i) => {
+        if (Math.floor(i / 3) % channels !== channel) return;
+        const other = current[i] + (bias?.[channel] ?? 0);
+        count++;
+        squared += (limit(value, limits) - limit(other, limits)) ** 2;
+        if (bias === undefined) [differences, counted] = [differences + value - other, counted + 1];
+        else if (limit(other, limits) === other) {
+          [differences, counted] = [differences + limit(value, limits) - other, counted + 1];
+        }
+      });
+    }
+    return { count, squared: squared / count, step: counted === 0 ? 0 : differences / counted };
+  });
+  return {
+    count: found[0].count,
+    squared: Float64Array.from(found, ({ squared }) => squared),
+    step: Float64Array.from(found, ({ step }) => step),
+  };
+}
+
+function limit(value: number, limits: Limits | undefined): number {
+  return limits === undefined ? value : Math.min(Math.max(value, limits.low), limits.high);
+}

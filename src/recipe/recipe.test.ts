@@ -1,0 +1,220 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { compensations } from "../compensate/index.js";
+import { RecoupError } from "../errors.js";
+import { neededOpset, parseRecipe, type RecipeInput } from "./recipe.js";
+import { resolveRecipe, type Settings } from "./settings.js";
+
+/** The error that something throws, which must be one that callers expect. */
+function errorOf(work: () => unknown): RecoupError {
+  try {
+    work();
+  } catch (error) {
+    if (error instanceof RecoupError) return error;
+    throw error;
+  }
+  throw new Error("nothing was thrown");
+}
+
+describe("parseRecipe", () => {
+  it("fills in everything", () => {
+    expect(parseRecipe({})).toEqual({
+      version: 1,
+      formats: [
+        {
+          match: ["*"],
+          weight: { bits: 8, granularity: "channel", range: "minmax", rounding: "rtn" },
+          activation: { bits: 8, range: "minmax", symmetric: false },
+        },
+      ],
+      steps: [],
+      skip: [],
+      storage: "packed",
+      samples: 128,
+      seed: 0,
+    });
+  });
+
+  it("takes the short forms", () => {
+    const recipe = parseRecipe({
+      formats: [{ match: "op:Conv", weight: { bits: 4 }, activation: "float" }, { weight: "float" }],
+      steps: ["bc", { use: "bc" }],
+      skip: "head*",
+    });
+    expect(recipe.formats.map(({ match }) => match)).toEqual([["op:Conv"], ["*"]]);
+    expect(recipe.formats[0]).toMatchObject({ weight: { bits: 4, granularity: "channel" }, activation: "float" });
+    expect(recipe.formats[1]).toMatchObject({ weight: "float", activation: { bits: 8 } });
+    expect(recipe.steps).toEqual([{ use: "bc" }, { use: "bc" }]);
+    expect(recipe.skip).toEqual(["head*"]);
+  });
+
+  const bits = /must be a whole number of bits from 2 to 8/;
+  const stepNames = compensations.map(({ name }) => name).join(", ");
+  it.each<readonly [value: unknown, field: string | undefined, message: RegExp]>([
+    [null, undefined, /must be a recipe/],
+    [[], undefined, /must be a recipe/],
+    [{ version: 2 }, "version", /must be 1/],
+    [{ formts: [] }, undefined, /unknown field, "formts": there are version, formats, steps/],
+    [{ formats: [] }, "formats", /at least one/],
+    [{ formats: {} }, "formats", /must be a list/],
+    [{ formats: [{}, { weight: { bits: 9 } }] }, "formats[1].weight.bits", bits],
+    [{ formats: [{ weight: { bits: "4" } }] }, "formats[0].weight.bits", bits],
+    [{ formats: [{ weight: { bits: 4.5 } }] }, "formats[0].weight.bits", bits],
+    [{ formats: [{ weight: { bit: 4 } }] }, "formats[0].weight", /unknown field, "bit": there are bits/],
+    [{ formats: [{ weight: 4 }] }, "formats[0].weight", /must be "float" or a format/],
+    [{ formats: [{ weight: { granularity: "group:0" } }] }, "formats[0].weight.granularity", /"group:64"/],
+    [{ formats: [{ weight: { granularity: 64 } }] }, "formats[0].weight.granularity", /"group:64"/],
+    [{ formats: [{ weight: { symmetric: 1 } }] }, "formats[0].weight.symmetric", /must be true or false/],
+    [{ formats: [{ activation: { bits: 1 } }] }, "formats[0].activation.bits", bits],
+    [{ formats: [{ activation: "none" }] }, "formats[0].activation", /must be "float" or a format/],
+    [{ formats: [{ match: 3 }] }, "formats[0].match", /must be a pattern or a list/],
+    [{ steps: "bc" }, "steps", /must be a list/],
+    [{ steps: ["gtpq"] }, "steps[0]", new RegExp(`\\(${stepNames}\\) or as {"use": name}`)],
+    [{ steps: [{ use: "gtpq" }] }, "steps[0].use", new RegExp(`\\(${stepNames}\\) or as {"use": name}`)],
+    [{ steps: [{ use: "bc", bits: 3 }] }, "steps[0]", /unknown field, "bits": there are use/],
+    [{ skip: ["a", 3] }, "skip[1]", /must be a pattern/],
+    [{ storage: "int4" }, "storage", /must be "packed" or "int8" or "onnx"/],
+    [{ samples: 0 }, "samples", /must be a whole number, 1 or more/],
+    [{ samples: "many" }, "samples", /must be a whole number, 1 or more/],
+    [{ seed: -1 }, "seed", /must be a whole number, 0 or more/],
+    [{ seed: 2 ** 60 }, "seed", /must be a whole number, 0 or more/],
+  ])("says where %j is wrong", (value, field, message) => {
+    const error = errorOf(() => parseRecipe(value, "recipe.json"));
+    expect(error.code).toBe("recipe/invalid");
+    expect(error.place).toEqual({ file: "recipe.json", field });
+    expect(error.message).toMatch(message);
+  });
+
+  it("leaves a recipe as it is that has been filled in before, whatever it was", () => {
+    fc.assert(
+      fc.property(someRecipe, (value) => {
+        const once = parseRecipe(value);
+        expect(parseRecipe(JSON.parse(JSON.stringify(once)))).toEqual(once);
+        expect(resolveRecipe(JSON.parse(JSON.stringify(once)), {})).toEqual(once);
+      }),
+      { numRuns: 200, seed: 1 },
+    );
+  });
+});
+
+describe("resolveRecipe", () => {
+  const given: RecipeInput = {
+    formats: [
+      { match: "head", weight: "float", activation: "float" },
+      { match: "a", weight: { bits: 3, granularity: "group:32" } },
+      { activation: { bits: 4, symmetric: true } },
+    ],
+    steps: ["bc"],
+    skip: "stem",
+    seed: 7,
+  };
+
+  it.each<readonly [about: string, settings: Settings, expected: unknown]>([
+    ["nothing", {}, parseRecipe(given)],
+    [
+      "bits of weights that are not in float",
+      { weights: 2 },
+      { formats: weights("float", { bits: 2, granularity: "group:32" }, { bits: 2 }) },
+    ],
+    [
+      "granularity",
+      { granularity: "tensor" },
+      { formats: weights("float", { bits: 3, granularity: "tensor" }, { granularity: "tensor" }) },
+    ],
+    ["symmetry", { symmetric: true }, { formats: weights("float", { symmetric: true }, { symmetric: true }) }],
+    [
+      "bits of all activations",
+      { activations: 6 },
+      { formats: activations({ bits: 6 }, { bits: 6 }, { bits: 6, symmetric: true }) },
+    ],
+    ["no activations", { activations: "none" }, { formats: activations("float", "float", "float") }],
+    ["steps", { steps: ["bc", "bc"] }, { steps: [{ use: "bc" }, { use: "bc" }] }],
+    ["no steps", { steps: [] }, { steps: [] }],
+    ["no steps by name", { steps: ["none"] }, { steps: [] }],
+    ["what else to skip", { skip: ["tail"] }, { skip: ["stem", "tail"] }],
+    ["the rest", { storage: "onnx", samples: 5, seed: 0 }, { storage: "onnx", samples: 5, seed: 0 }],
+  ])("lets settings change %s", (_about, settings, expected) => {
+    expect(resolveRecipe(given, settings)).toMatchObject(expected as object);
+  });
+
+  it("starts from nothing where there is no recipe", () => {
+    expect(resolveRecipe(undefined, {})).toEqual(parseRecipe({}));
+  });
+
+  it.each<readonly [settings: Settings, flag: string]>([
+    [{ weights: 9 }, "--weights"],
+    [{ activations: 0 }, "--activations"],
+    [{ granularity: "row" }, "--granularity"],
+    [{ storage: "small" }, "--storage"],
+    [{ steps: ["bc", "gtpq"] }, "--steps"],
+    [{ samples: 0 }, "--samples"],
+    [{ seed: -1 }, "--seed"],
+    [{ symmetric: "yes" as unknown as boolean }, "--symmetric"],
+  ])("names the flag of %j", (settings, flag) => {
+    const error = errorOf(() => resolveRecipe({}, settings));
+    expect([error.code, error.place.field]).toEqual(["usage/argument", flag]);
+  });
+
+  it("blames the recipe for what stands in it", () => {
+    const error = errorOf(() => resolveRecipe({ seed: -1 }, { seed: 3 }, "recipe.json"));
+    expect([error.code, error.place]).toEqual(["recipe/invalid", { file: "recipe.json", field: "seed" }]);
+  });
+
+  it("takes back what it gave", () => {
+    const once = resolveRecipe(given, { weights: 4, activations: 8, skip: ["tail"] });
+    expect(resolveRecipe(JSON.parse(JSON.stringify(once)), {})).toEqual(once);
+  });
+});
+
+describe("neededOpset", () => {
+  it.each<readonly [about: string, recipe: RecipeInput, opset: number]>([
+    ["packed weights", { formats: [{ weight: { bits: 2 } }] }, 13],
+    ["8 bits", { storage: "onnx" }, 13],
+    ["4-bit types", { storage: "onnx", formats: [{ weight: { bits: 4 } }] }, 21],
+    ["3 bits in a 4-bit type", { storage: "onnx", formats: [{ weight: { bits: 3 } }] }, 21],
+    ["groups", { storage: "onnx", formats: [{ weight: { granularity: "group:16" } }] }, 21],
+    ["5 bits in bytes", { storage: "onnx", formats: [{ weight: { bits: 5 } }] }, 13],
+    ["2-bit types in one of the formats", { storage: "onnx", formats: [{ match: "a" }, { weight: { bits: 2 } }] }, 25],
+    ["float", { storage: "onnx", formats: [{ weight: "float" }] }, 13],
+  ])("for %s", (_about, recipe, opset) => {
+    expect(neededOpset(parseRecipe(recipe))).toBe(opset);
+  });
+});
+
+function weights(...given: readonly unknown[]): readonly unknown[] {
+  return given.map((weight) => ({ weight }));
+}
+
+function activations(...given: readonly unknown[]): readonly unknown[] {
+  return given.map((activation) => ({ activation }));
+}
+
+const someBits = fc.constantFrom(2, 3, 4, 5, 6, 7, 8) as fc.Arbitrary<2 | 3 | 4 | 5 | 6 | 7 | 8>;
+const somePatterns = fc.oneof(fc.string(), fc.array(fc.string(), { maxLength: 3 }));
+const someWeight = fc.record(
+  { bits: someBits, granularity: fc.constantFrom("channel", "tensor", "group:32"), symmetric: fc.boolean() },
+  { requiredKeys: [] },
+);
+const someActivation = fc.record({ bits: someBits, symmetric: fc.boolean() }, { requiredKeys: [] });
+const someRecipe: fc.Arbitrary<RecipeInput> = fc.record(
+  {
+    version: fc.constant(1 as const),
+    formats: fc.array(
+      fc.record(
+        {
+          match: somePatterns,
+          weight: fc.oneof(fc.constant("float" as const), someWeight),
+          activation: fc.oneof(fc.constant("float" as const), someActivation),
+        },
+        { requiredKeys: [] },
+      ),
+      { minLength: 1, maxLength: 3 },
+    ),
+    steps: fc.array(fc.oneof(fc.constant("bc"), fc.constant({ use: "bc" })), { maxLength: 2 }),
+    skip: somePatterns,
+    storage: fc.constantFrom("packed", "int8", "onnx"),
+    samples: fc.integer({ min: 1 }),
+    seed: fc.nat(),
+  },
+  { requiredKeys: [] },
+);

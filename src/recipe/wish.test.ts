@@ -1,0 +1,69 @@
+import { describe, expect, it } from "vitest";
+import { makeNode } from "../graph/node.js";
+import { parseRecipe, type RecipeInput } from "./recipe.js";
+import { wishesOf } from "./wish.js";
+
+const conv = makeNode("Conv", ["x", "stem.weight"], ["features"], {}, "stem");
+const product = makeNode("MatMul", ["q", "k"], ["scores"], {}, "attention");
+const wish = (recipe: RecipeInput) => wishesOf(parseRecipe(recipe))(conv, "stem.weight");
+
+describe("wishesOf", () => {
+  it("wishes for 8 bits where nothing is said", () => {
+    expect(wish({})).toEqual({
+      kind: "quantize",
+      weight: { bits: 8, granularity: { kind: "per-channel" }, symmetric: true },
+      activation: { bits: 8, symmetric: false },
+    });
+  });
+
+  it("takes the first format that matches, by name, weight, output or operator", () => {
+    for (const match of ["stem", "stem.*", "features", "op:Conv"]) {
+      const formats = [
+        { match: "other", weight: { bits: 2 } },
+        { match, weight: { bits: 3 } },
+        { weight: { bits: 4 } },
+      ] as const;
+      expect(wish({ formats: [...formats] })).toMatchObject({ weight: { bits: 3 } });
+      expect(wish({ formats: [formats[0], formats[2], formats[1]] })).toMatchObject({ weight: { bits: 4 } });
+    }
+  });
+
+  it.each([
+    [{ bits: 8 }, true],
+    [{ bits: 7 }, false],
+    [{ bits: 2 }, false],
+    [{ bits: 4, symmetric: true }, true],
+    [{ bits: 8, symmetric: false }, false],
+  ] as const)("makes weights of %j symmetric: %s", (weight, symmetric) => {
+    expect(wish({ formats: [{ weight }] })).toMatchObject({ weight: { symmetric } });
+  });
+
+  it.each([
+    ["channel", { kind: "per-channel" }],
+    ["tensor", { kind: "per-tensor" }],
+    ["group:64", { kind: "per-group", groupSize: 64 }],
+  ])("reads the granularity %s", (granularity, expected) => {
+    expect(wish({ formats: [{ weight: { granularity } }] })).toMatchObject({ weight: { granularity: expected } });
+  });
+
+  it("says why it leaves a layer", () => {
+    expect(wish({ formats: [{ weight: "float" }] })).toEqual({
+      kind: "skip",
+      reason: "the recipe leaves its weight in float",
+    });
+    expect(wish({ formats: [{ match: "head" }] })).toEqual({
+      kind: "skip",
+      reason: "no format of the recipe matches",
+    });
+    expect(wish({ skip: ["head", "st*"], formats: [{ match: "stem" }] })).toEqual({
+      kind: "skip",
+      reason: "the recipe skips st*",
+    });
+  });
+
+  it("leaves activations in float where they are to be", () => {
+    expect(wish({ formats: [{ activation: "float" }] })).toMatchObject({ activation: "float" });
+    const ofProduct = wishesOf(parseRecipe({ formats: [{ match: "attention", activation: { bits: 6 } }] }));
+    expect(ofProduct(product, undefined)).toMatchObject({ activation: { bits: 6, symmetric: false } });
+  });
+});

@@ -1,0 +1,239 @@
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import sharp from "sharp";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { encodeNpy } from "../src/data/npy.js";
+import { withGraph } from "../src/graph/model.js";
+import { readModelFile, writeModelFile } from "../src/node/model-file.js";
+import { float32Tensor, float32Values, int64Tensor, uint8Tensor } from "../src/tensor/tensor.js";
+import { recoup } from "./command-line.js";
+
+const cnn = "examples/digits/models/cnn/model.onnx";
+const folder = mkdtempSync(join(tmpdir(), "recoup-cli-"));
+const at = (...parts: readonly string[]) => join(folder, ...parts);
+const samples = at("digits.npy");
+const labels = at("labels.npy");
+
+/** Pictures of nothing in particular: what is tested here is not accuracy. */
+function somePictures(count: number): Uint8Array {
+  return Uint8Array.from({ length: count * 28 * 28 }, (_, i) => (i * i * 7 + (i >> 5) * 31) % 256);
+}
+
+beforeAll(async () => {
+  writeFileSync(samples, encodeNpy(uint8Tensor([12, 28, 28, 1], somePictures(12))));
+  writeFileSync(labels, encodeNpy(int64Tensor([12], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1])));
+  mkdirSync(at("empty"));
+  mkdirSync(at("large"));
+  mkdirSync(at("unlabelled"));
+  const picture = sharp({ create: { width: 40, height: 40, channels: 3, background: "#888888" } }).png();
+  writeFileSync(at("large", "a.png"), await picture.toBuffer());
+  writeFileSync(at("unlabelled", "a.png"), await picture.clone().resize(28, 28).png().toBuffer());
+  writeFileSync(at("unlabelled", "labels.csv"), "file,label\na.png,1\nmissing.png,2\n");
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function sha256(path: string): string {
+  return createHash("sha256").update(readFileSync(path)).digest("hex");
+}
+
+describe("recoup", () => {
+  it("explains itself", async () => {
+    const { exitCode, stdout } = await recoup("--help");
+    expect(exitCode).toBe(0);
+    for (const command of ["inspect", "quantize", "evaluate", "compare"]) {
+      expect(stdout).toContain(command);
+      const help = await recoup(command, "--help");
+      expect(help.exitCode).toBe(0);
+      expect(help.stdout).toMatch(/Examples?:\n {2}recoup /);
+    }
+  });
+
+  it("says its version", async () => {
+    const { version } = JSON.parse(readFileSync("package.json", "utf8"));
+    expect((await recoup("--version")).stdout).toBe(`${version}\n`);
+  });
+
+  it("refuses what it does not know", async () => {
+    for (const args of [["frobnicate"], ["quantize"], ["quantize", cnn], ["inspect", cnn, "--frob"], []]) {
+      const { exitCode, stdout, stderr } = await recoup(...args);
+      expect(exitCode).toBe(2);
+      expect(stdout).toBe("");
+      expect(stderr).not.toBe("");
+    }
+  });
+});
+
+describe("recoup quantize", () => {
+  it("writes a small model, says what it cost, and gives the same bytes on any number of threads", async () => {
+    const [one, two] = [at("one.onnx"), at("two.onnx")];
+    const common = [cnn, "--data", samples, "--samples", "8", "--weights", "3", "--steps", "bc"];
+    const first = await recoup(
+      "quantize",
+      ...common,
+      "-o",
+      one,
+      "--threads",
+      "1",
+      "--report",
+      at("r.html"),
+      "--json",
+      at("r.json"),
+    );
+    expect(first).toMatchObject({ exitCode: 0 });
+    expect(first.stdout).toContain("size     296 kB");
+    expect(first.stdout).toContain("22 of 22 layers compensated");
+    const second = await recoup("quantize", ...common, "-o", two, "--threads", "2", "--json");
+    const report = JSON.parse(second.stdout);
+    expect(report.cost.bytes).toBe(readFileSync(two).length);
+    expect(report.recipe).toMatchObject({ samples: 8, seed: 0, steps: [{ use: "bc" }] });
+    expect(JSON.parse(readFileSync(at("r.json"), "utf8")).layers).toEqual(report.layers);
+    expect(readFileSync(at("r.html"), "utf8")).toContain("/stages/0/0/conv1/Conv");
+    expect(sha256(one)).toBe(sha256(two));
+    expect(JSON.parse(readModelFile(one).metadata.get("recoup.recipe") ?? "")).toEqual(report.recipe);
+  });
+
+  it("takes a recipe, which flags override", async () => {
+    const recipe = at("recipe.json");
+    const formats = [
+      { match: "op:Gemm", weight: "float" },
+      { weight: { bits: 4 }, activation: "float" },
+    ];
+    writeFileSync(recipe, JSON.stringify({ version: 1, formats, samples: 4 }));
+    const args = [
+      "quantize",
+      cnn,
+      "-o",
+      at("recipe.onnx"),
+      "--data",
+      samples,
+      "--recipe",
+      recipe,
+      "--weights",
+      "2",
+      "--json",
+    ];
+    const { exitCode, stdout } = await recoup(...args);
+    expect(exitCode).toBe(0);
+    const report = JSON.parse(stdout);
+    expect(report.data.samples).toBe(4);
+    expect(new Set(report.layers.map((layer: { bits: number }) => layer.bits))).toEqual(new Set([2]));
+    expect(report.skipped).toEqual([
+      expect.objectContaining({ opType: "Gemm", reason: expect.stringContaining("float") }),
+    ]);
+  });
+});
+
+describe("recoup evaluate and compare", () => {
+  it("measure a model beside another", async () => {
+    const evaluation = await recoup(
+      ...["evaluate", cnn, "--task", "classification", "--data", samples, "--labels", labels, "--reference", cnn],
+      ...["--limit", "5", "--json"],
+    );
+    expect(evaluation.exitCode).toBe(0);
+    const result = JSON.parse(evaluation.stdout);
+    expect(result).toMatchObject({ task: "classification", n: 5, agreement: 100, kl: 0 });
+    expect(result.model).toEqual({ bytes: readFileSync(cnn).length, sha256: sha256(cnn) });
+    const comparison = await recoup("compare", cnn, cnn, "--data", samples, "--limit", "3", "--json");
+    expect(JSON.parse(comparison.stdout)).toMatchObject({
+      sizeRatio: 1,
+      output: { agreement: 100, kl: 0, sqnrDb: null },
+    });
+    expect((await recoup("compare", cnn, cnn, "--data", samples, "--limit", "3")).stdout).toContain(
+      "Layers, worst first",
+    );
+  });
+});
+
+describe("recoup inspect", () => {
+  it("says what would be quantized", async () => {
+    expect((await recoup("inspect", cnn)).stdout).toContain("22 layers");
+    const found = JSON.parse((await recoup("inspect", cnn, "--json", "--skip", "op:Gemm")).stdout);
+    expect(found.quantized).toHaveLength(21);
+    expect(found.skipped).toEqual([expect.objectContaining({ opType: "Gemm" })]);
+  });
+});
+
+describe("bad input", () => {
+  const model = readFileSync(cnn);
+  const files = {
+    "picture.onnx": Buffer.from("89504e470d0a1a0a0000000d49484452", "hex"),
+    "pointer.onnx": Buffer.from("version https://git-lfs.github.com/spec/v1\noid sha256:0000\nsize 12345\n"),
+    "cut.onnx": model.subarray(0, model.length - 1000),
+    "empty.onnx": Buffer.alloc(0),
+    "broken.json": Buffer.from("{"),
+    "wrong.json": Buffer.from('{"formats":[{"weight":{"bits":9}}]}'),
+  };
+
+  beforeAll(() => {
+    for (const [name, bytes] of Object.entries(files)) writeFileSync(at(name), bytes);
+    const sound = readModelFile(cnn);
+    const [name, tensor] = [...sound.graph.initializers].find(([, candidate]) => candidate.shape.length === 4) ?? [];
+    if (name === undefined || tensor === undefined) throw new Error("the example has no convolution");
+    const values = float32Values(tensor).map((value, i) => (i === 5 ? Number.NaN : value));
+    const initializers = new Map([...sound.graph.initializers, [name, float32Tensor(tensor.shape, values)]]);
+    writeModelFile(at("nan.onnx"), withGraph(sound, { ...sound.graph, initializers, origin: undefined }));
+  });
+
+  const output = at("out.onnx");
+  const quantize = (path: string, ...rest: readonly string[]) => [
+    "quantize",
+    path,
+    "-o",
+    output,
+    "--data",
+    samples,
+    ...rest,
+  ];
+  const cases: readonly (readonly [string, readonly string[], RegExp])[] = [
+    ["a picture", quantize(at("picture.onnx")), /picture\.onnx: is no ONNX model but a PNG picture/],
+    ["a Git LFS pointer", quantize(at("pointer.onnx")), /pointer\.onnx: is no ONNX model but a Git LFS pointer/],
+    ["a truncated model", quantize(at("cut.onnx")), /cut\.onnx: .*\[onnx\/malformed\]/],
+    ["an empty model", quantize(at("empty.onnx")), /empty\.onnx: is empty/],
+    ["a missing model", quantize(at("none.onnx")), /none\.onnx: does not exist/],
+    ["a weight that is not a number", quantize(at("nan.onnx")), /nan\.onnx: .*conv.*: holds NaN at element 5/],
+    ["an empty folder", ["quantize", cnn, "-o", output, "--data", at("empty")], /empty: holds no/],
+    ["missing data", ["quantize", cnn, "-o", output, "--data", at("none")], /none: does not exist/],
+    ["pictures of the wrong size", ["quantize", cnn, "-o", output, "--data", at("large")], /a\.png.*40.*28/],
+    ["too many bits", quantize(cnn, "--weights", "9"), /--weights: must be a whole number of bits from 2 to 8/],
+    ["a number that is none", quantize(cnn, "--samples", "many"), /--samples: is a whole number/],
+    ["a granularity that is none", quantize(cnn, "--granularity", "row"), /--granularity: /],
+    ["a step that is none", quantize(cnn, "--steps", "magic"), /--steps: /],
+    [
+      "a folder that is missing",
+      ["quantize", cnn, "-o", at("no", "out.onnx"), "--data", samples],
+      /out\.onnx: the folder .* does not exist/,
+    ],
+    ["an output that is the input", ["quantize", cnn, "-o", cnn, "--data", samples], /is the input too/],
+    ["a recipe that is no JSON", quantize(cnn, "--recipe", at("broken.json")), /broken\.json: is not JSON/],
+    [
+      "a recipe that is wrong",
+      quantize(cnn, "--recipe", at("wrong.json")),
+      /wrong\.json: formats\[0\]\.weight\.bits: /,
+    ],
+    ["everything skipped", quantize(cnn, "--skip", "*"), /no layer to quantize: .*skips/],
+    [
+      "a label of a missing picture",
+      ["evaluate", cnn, "--task", "classification", "--data", at("unlabelled")],
+      /missing\.png.*\[data\/label\]/,
+    ],
+    ["no labels", ["evaluate", cnn, "--task", "classification", "--data", samples], /has no label/],
+    ["a broken model", ["inspect", at("cut.onnx")], /cut\.onnx: /],
+  ];
+
+  it.each(cases)("%s: one line, exit code 2, nothing written", async (_, args, line) => {
+    const before = readdirSync(folder);
+    const { exitCode, stdout, stderr } = await recoup(...args);
+    expect(stderr).toMatch(line);
+    const lines = stderr
+      .trim()
+      .split("\n")
+      .filter((text) => !/^\w+: [\d.]+ m?s$/.test(text) && !text.startsWith("warning: "));
+    expect(lines).toHaveLength(1);
+    expect(exitCode).toBe(2);
+    expect(stdout).toBe("");
+    expect(readdirSync(folder)).toEqual(before);
+    expect(existsSync(output)).toBe(false);
+  });
+});

@@ -1,0 +1,70 @@
+import { findLayerBlocks } from "../src/blocks/layer-blocks.js";
+import { compensations } from "../src/compensate/index.js";
+import type { AnyStep, StepContext } from "../src/compensate/step.js";
+import type { NamedFeeds } from "../src/engine/batch.js";
+import type { Engine, Feeds } from "../src/engine/engine.js";
+import { inferValueTypes } from "../src/engine/infer-types.js";
+import { buildGraph } from "../src/graph/graph.js";
+import { type Model, withGraph } from "../src/graph/model.js";
+import { labelOf } from "../src/graph/node.js";
+import { findLayers } from "../src/operators/index.js";
+import { elementCount } from "../src/tensor/shape.js";
+import { float32Values, floatTensor, type Tensor } from "../src/tensor/tensor.js";
+import { type WalkInput, type WalkResult, walk } from "../src/walk/walk.js";
+
+/** Stands for a quantized network: every weight rounded to multiples of a unit, nothing else changed. */
+export function roundWeights(model: Model, unit = 0.4): Model {
+  const { graph } = model;
+  const isWeight = ({ type, shape }: Tensor) => type.startsWith("float") && shape.length > 1 && elementCount(shape) > 4;
+  const round = (tensor: Tensor) => {
+    const values = float32Values(tensor).map((value) => unit * Math.round(value / unit));
+    return floatTensor(tensor.type, tensor.shape, values);
+  };
+  const initializers = [...graph.initializers].map(
+    ([name, tensor]) => [name, isWeight(tensor) ? round(tensor) : tensor] as const,
+  );
+  return withGraph(model, buildGraph({ ...graph, initializers: new Map(initializers) }));
+}
+
+/** What the walk and a step need to know of two networks. */
+export async function prepareWalk(
+  engine: Engine,
+  float: Model,
+  current: Model,
+  samples: readonly Feeds[],
+): Promise<{ readonly input: WalkInput; readonly context: StepContext }> {
+  const { graph } = float;
+  const types = await inferValueTypes(engine, float);
+  const found = findLayers(graph, types).layers;
+  const layers = found.map(({ node, outputAxis }) => ({
+    label: labelOf(node),
+    opType: node.opType,
+    output: node.outputs[0],
+    outputAxis,
+  }));
+  const blocks = findLayerBlocks(
+    graph,
+    types,
+    found.map((layer) => layer.node),
+  );
+  const batches = samples.map((feeds, i): NamedFeeds => ({ id: `sample ${i}`, feeds }));
+  return { input: { engine, float, current, types, blocks, batches }, context: { float: graph, types, layers } };
+}
+
+/** Takes a network and its rounded form through a step. */
+export async function walkThrough(
+  engine: Engine,
+  float: Model,
+  current: Model,
+  samples: readonly Feeds[],
+  step: AnyStep = stepNamed("bc"),
+): Promise<WalkResult> {
+  const { input, context } = await prepareWalk(engine, float, current, samples);
+  return walk(input, step.open(context));
+}
+
+export function stepNamed(name: string): AnyStep {
+  const step = compensations.find((candidate) => candidate.name === name);
+  if (!step) throw new Error(`there is no step ${name}`);
+  return step;
+}
