@@ -6,7 +6,7 @@
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { evaluate, quantize } from "recoup/node";
@@ -41,24 +41,20 @@ async function measureAll(folder) {
       task: "classification",
       data: data.evaluationImages,
       labels: data.evaluationLabels,
-      reference: source,
+      preprocess: join(dirname(source), "preprocessor_config.json"),
     });
+    const { n, metrics } = await evaluate(source, task);
     for (const { weights, activations } of widths) {
       const accuracy = [];
       let sizeRatio = 0;
-      let float = 0;
-      let n = 0;
       for (const steps of [[], ["bc"]]) {
         const output = join(folder, "small.onnx");
         const options = { data: data.calibrationImages, output, weights, activations, steps, samples };
         sizeRatio = (await quantize(source, options)).cost.sizeRatio;
-        const result = await evaluate(output, task);
-        accuracy.push(result.metrics.top1);
-        float = result.reference?.metrics.top1 ?? 0;
-        n = result.n;
+        accuracy.push((await evaluate(output, task)).metrics.top1);
       }
       const [quantized, compensated] = accuracy;
-      rows.push({ model: name, weights, activations, n, float, quantized, compensated, sizeRatio });
+      rows.push({ model: name, weights, activations, n, float: metrics.top1, quantized, compensated, sizeRatio });
     }
   }
   return rows;
@@ -76,7 +72,7 @@ function print(rows) {
     percent(row.compensated),
     `${row.sizeRatio.toFixed(2)} ×`,
   ]);
-  const widest = head.map((title, column) => Math.max(...[head, ...cells].map((row) => row[column].length)));
+  const widest = head.map((_, column) => Math.max(...[head, ...cells].map((row) => row[column].length)));
   for (const row of [head, ...cells]) console.log(row.map((cell, column) => cell.padEnd(widest[column])).join("  "));
   const seconds = ((performance.now() - start) / 1000).toFixed(0);
   console.log(`\nTop-1 on ${rows[0].n} digits; calibrated on ${samples} others, without labels; ${seconds} s.`);

@@ -1,0 +1,12 @@
+import { defineConfig } from "vitest/config";
+
+/** The quick tests: they need nothing but a clone. */
+export default defineConfig({
+  test: {
+    include: ["src/**/*.test.ts", "test/**/*.test.ts"],
+    exclude: ["**/*.assets.test.ts", "**/*.long.test.ts"],
+    // Tests that run onnxruntime themselves report nothing to its makers.
+    env: { ORT_DISABLE_TELEMETRY: "1" },
+    testTimeout: 30_000,
+  },
+});
