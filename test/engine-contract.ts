@@ -38,7 +38,8 @@ export function describeEngine(name: string, create: () => Engine): void {
     });
 
     it("says what goes in and comes out, with what it infers", async () => {
-      await withSession(engine, small, { taps: ["r"] }, async ({ inputs, outputs }) => {
+      await withSession(engine, small, { taps: ["r"] }, async ({ inputs, outputs, loadMs }) => {
+        expect(loadMs).toBeGreaterThan(0);
         const type = { kind: "tensor", elementType: "float32", shape: ["batch", 3] };
         expect(inputs).toEqual([{ name: "x", type }]);
         expect(outputs).toEqual(["y", "z", "r"].map((value) => ({ name: value, type })));

@@ -13,6 +13,7 @@ export function makeSession(
   return {
     inputs: [{ name: "x", type: { kind: "tensor", elementType: "float32" } }],
     outputs: [{ name: "y", type: { kind: "tensor", elementType: "float32" } }],
+    loadMs: 1,
     async run(feeds) {
       const values = compute([...float32Values(feeds.get("x") as Tensor)]);
       return { outputs: new Map([["y", pack(values)]]), elapsedMs: 1 };

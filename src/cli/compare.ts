@@ -52,6 +52,7 @@ function summarize(float: string, quantized: string, result: Comparison): string
       "latency",
       `${formatMs(latency.referenceMs)} → ${formatMs(latency.modelMs)} (${formatRatio(latency.ratio)}), one sample`,
     ],
+    ["load", `${formatMs(latency.referenceLoadMs)} → ${formatMs(latency.modelLoadMs)}`],
     ["output", `agreement ${formatPercent(output.agreement)}, KL ${formatNats(output.kl)}, ${formatDb(output.sqnrDb)}`],
   ];
   const worst = layers.map(({ name, sqnrDb }) => [formatDb(sqnrDb), name]);

@@ -77,6 +77,7 @@ function summarize(model: string, output: string, { report, cost, elapsedMs }: Q
       "latency",
       `${formatMs(latency.referenceMs)} → ${formatMs(latency.modelMs)} (${formatRatio(latency.ratio)}), one sample`,
     ],
+    ["load", `${formatMs(latency.referenceLoadMs)} → ${formatMs(latency.modelLoadMs)}`],
     [
       "error",
       `agreement ${formatPercent(error.agreement)}, KL ${formatNats(error.kl)}, ${formatDb(error.sqnrDb)}` +

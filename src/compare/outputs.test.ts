@@ -89,8 +89,14 @@ describe("compareLatency", () => {
   }
 
   it("is the ratio of the medians, in turns of about the same time", async () => {
-    const [reference, model] = [timed(1), timed(3)];
-    expect(await compareLatency(reference, model, two)).toEqual({ referenceMs: 1, modelMs: 3, ratio: 3 });
+    const [reference, model] = [Object.assign(timed(1), { loadMs: 5 }), Object.assign(timed(3), { loadMs: 7 })];
+    expect(await compareLatency(reference, model, two)).toEqual({
+      referenceMs: 1,
+      modelMs: 3,
+      ratio: 3,
+      referenceLoadMs: 5,
+      modelLoadMs: 7,
+    });
     expect(reference.runs).toBe(12 * 31);
     expect(model.runs).toBe(12 * 11);
   });

@@ -24,6 +24,9 @@ export interface LatencyComparison {
   readonly modelMs: number;
   /** Model by reference: below 1 is faster. */
   readonly ratio: number;
+  /** Time to create a session, in milliseconds. */
+  readonly referenceLoadMs: number;
+  readonly modelLoadMs: number;
 }
 
 /**
@@ -109,7 +112,8 @@ export async function compareLatency(
     );
   const referenceMs = median(referenceTimes);
   const modelMs = median(modelTimes);
-  return { referenceMs, modelMs, ratio: modelMs / referenceMs };
+  const loads = { referenceLoadMs: reference.loadMs, modelLoadMs: model.loadMs };
+  return { referenceMs, modelMs, ratio: modelMs / referenceMs, ...loads };
 }
 
 /** The float outputs of both models, in the reference's order: those of the same name, else of the same place. */

@@ -51,6 +51,8 @@ export interface Session {
   readonly inputs: readonly Value[];
   /** The model's outputs, then the taps. */
   readonly outputs: readonly Value[];
+  /** How long the runtime took to load the model, in milliseconds. */
+  readonly loadMs: number;
   /**
    * @param fetch the outputs and taps to return; all where it is not given
    * @throws RecoupError `engine/run` where the runtime cannot compute the outputs, `engine/crashed`, `engine/cancelled`

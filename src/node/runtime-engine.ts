@@ -59,6 +59,7 @@ class RuntimeEngine implements Engine {
     return {
       inputs: reply.inputs,
       outputs: reply.outputs,
+      loadMs: reply.elapsedMs,
       run: (feeds, fetch) => run(runtime, reply.session, feeds, fetch),
       runAndHold: (feeds, values) => runAndHold(runtime, reply.session, feeds, values),
       close: async () => {

@@ -31,6 +31,7 @@ export type Reply =
       readonly session: number;
       readonly inputs: readonly Value[];
       readonly outputs: readonly Value[];
+      readonly elapsedMs: number;
     }
   | { readonly kind: "ran"; readonly outputs: Named<SentTensor>; readonly elapsedMs: number }
   | { readonly kind: "held"; readonly tensors: Named<HeldTensor> }

@@ -52,6 +52,7 @@ async function answer(request: Request): Promise<Reply> {
 }
 
 async function open(path: string, mode: RunMode, threads: number | undefined): Promise<Reply> {
+  const start = performance.now();
   const session = await InferenceSession.create(path, {
     executionProviders: ["cpu"],
     intraOpNumThreads: threads ?? 0,
@@ -61,6 +62,7 @@ async function open(path: string, mode: RunMode, threads: number | undefined): P
     // Without QDQ fusion, dequantized weights fold into float constants and every layer computes what the file says.
     extra: mode === "exact" ? { session: { disable_quant_qdq: "1" } } : {},
   });
+  const elapsedMs = performance.now() - start;
   lastSession++;
   sessions.set(lastSession, session);
   return {
@@ -68,6 +70,7 @@ async function open(path: string, mode: RunMode, threads: number | undefined): P
     session: lastSession,
     inputs: session.inputMetadata.map(toValue),
     outputs: session.outputMetadata.map(toValue),
+    elapsedMs,
   };
 }
 

@@ -33,6 +33,7 @@ export function renderReport(source: string, output: string, { report, cost, ela
         "Latency of one sample, median",
         `${cost.latency.referenceMs.toFixed(2)} → ${cost.latency.modelMs.toFixed(2)} ms (${cost.latency.ratio.toFixed(2)} ×)`,
       ],
+      ["Loading", `${cost.latency.referenceLoadMs.toFixed(0)} → ${cost.latency.modelLoadMs.toFixed(0)} ms`],
       [
         `Outputs on ${cost.output.samples} calibration samples`,
         `agreement ${cost.output.agreement.toFixed(2)} %, KL ${cost.output.kl.toPrecision(3)} nats, ${cost.output.sqnrDb.toFixed(1)} dB`,
