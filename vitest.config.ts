@@ -8,5 +8,8 @@ export default defineConfig({
     // Tests that run onnxruntime themselves report nothing to its makers.
     env: { ORT_DISABLE_TELEMETRY: "1" },
     testTimeout: 30_000,
+    // Nothing in here changes what another file sees, so files need no process of their own.
+    isolate: false,
+    maxWorkers: "100%",
   },
 });

@@ -1,5 +1,6 @@
 import type { ValueName } from "../graph/graph.js";
 import type { NameSource } from "../graph/names.js";
+import type { Limits } from "../operators/limits.js";
 import { float32Values, integerValues, type Tensor } from "../tensor/tensor.js";
 import { ProbeWriter } from "./probe-writer.js";
 import type { Probe, Statistic, Tap } from "./statistic.js";
@@ -13,12 +14,6 @@ export interface OutputSite {
   readonly rank: number;
   /** Axis of the output channels, counted from the start. */
   readonly channelAxis: number;
-}
-
-/** What lies between stays as it is, anything else becomes the nearer limit. */
-export interface Limits {
-  readonly low: number;
-  readonly high: number;
 }
 
 /** How the outputs of a layer differ between the float and the current network, per output channel. */

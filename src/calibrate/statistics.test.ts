@@ -1,7 +1,8 @@
 import { afterAll } from "vitest";
 import { type Pair, type StatisticCase, testStatistic } from "../../test/statistic-contract.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
-import { type Limits, type OutputError, OutputErrorStatistic } from "./output-error.js";
+import type { Limits } from "../operators/limits.js";
+import { type OutputError, OutputErrorStatistic } from "./output-error.js";
 import { type MinMax, RangeStatistic } from "./range.js";
 import { SignalNoiseStatistic } from "./signal-noise.js";
 

@@ -1,10 +1,10 @@
-import { type Limits, type OutputError, OutputErrorStatistic, type OutputSite } from "../calibrate/output-error.js";
+import { type OutputError, OutputErrorStatistic, type OutputSite } from "../calibrate/output-error.js";
 import type { Graph, ValueName } from "../graph/graph.js";
-import { isOperator, onlyConsumer } from "../graph/node.js";
+import { onlyConsumer } from "../graph/node.js";
 import { elementTypeOf, shapeOf } from "../graph/value-types.js";
+import { type Limits, limitsOf } from "../operators/limits.js";
 import { isFloatType } from "../tensor/element-type.js";
 import { resolveAxis } from "../tensor/shape.js";
-import { float32Values } from "../tensor/tensor.js";
 import { addToBias, type BiasPlace, biasedOutput, biasObstacle } from "./fold-bias.js";
 import { defineStep, type Outcome, type Round, type Site, type SiteLayer, type StepContext } from "./step.js";
 
@@ -65,20 +65,10 @@ function describeSite(context: StepContext, layer: SiteLayer): BiasSite | { labe
   return { label, value: output, output, limits, rank, channelAxis, axisFromEnd, elementType };
 }
 
-/** What the Relu or Clip lets through that is the only reader of a value. */
+/** Of the Relu or Clip that is the only reader of a value. */
 function limitsBehind(graph: Graph, value: ValueName): Limits | undefined {
   const activation = onlyConsumer(graph, value);
-  if (activation === undefined) return undefined;
-  if (isOperator(activation, "Relu")) return { low: 0, high: Number.POSITIVE_INFINITY };
-  if (!isOperator(activation, "Clip") || activation.inputs[0] !== value) return undefined;
-  const limitOf = (input: ValueName | undefined, otherwise: number) => {
-    if (input === undefined || input === "") return otherwise;
-    const tensor = graph.constant(input);
-    return tensor === undefined ? undefined : float32Values(tensor)[0];
-  };
-  const low = limitOf(activation.inputs[1], Number.NEGATIVE_INFINITY);
-  const high = limitOf(activation.inputs[2], Number.POSITIVE_INFINITY);
-  return low === undefined || high === undefined ? undefined : { low, high };
+  return activation?.inputs[0] === value ? limitsOf(graph, activation) : undefined;
 }
 
 /** The convex problem in one line: the error after is the error before less the square of its mean. */

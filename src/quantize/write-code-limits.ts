@@ -4,8 +4,8 @@ import { isOperator, onlyConsumer, withInputs, withOutputs } from "../graph/node
 import type { GraphPatch } from "../graph/patch.js";
 import { PatchWriter } from "../graph/patch-writer.js";
 import { clamp, roundHalfEven } from "../math/round.js";
+import { type Limits, limitsOf } from "../operators/limits.js";
 import { float32Values, integerValues, uint8Tensor } from "../tensor/tensor.js";
-import type { Range } from "./format.js";
 
 const largestCode = 255;
 
@@ -35,7 +35,7 @@ export function writeCodeLimits(graph: Graph): GraphPatch {
 }
 
 /** A Relu or Clip whose only reader is the QuantizeLinear, and the codes of its limits. */
-function findLimited(graph: Graph, quantize: Node): (Range & { readonly activation: Node }) | undefined {
+function findLimited(graph: Graph, quantize: Node): (Limits & { readonly activation: Node }) | undefined {
   const [input, scaleName, zeroPointName] = quantize.inputs;
   const activation = graph.producer(input);
   const limits = activation && limitsOf(graph, activation);
@@ -48,20 +48,6 @@ function findLimited(graph: Graph, quantize: Node): (Range & { readonly activati
   const [zero] = integerValues(zeroPoint);
   const codeOf = (value: number) => clamp(roundHalfEven(Math.fround(value / scales[0])) + zero, 0, largestCode);
   return { activation, low: codeOf(limits.low), high: codeOf(limits.high) };
-}
-
-function limitsOf(graph: Graph, activation: Node): Range | undefined {
-  if (isOperator(activation, "Relu")) return { low: 0, high: Number.POSITIVE_INFINITY };
-  if (!isOperator(activation, "Clip")) return undefined;
-  const low = limitOf(graph, activation.inputs[1], Number.NEGATIVE_INFINITY);
-  const high = limitOf(graph, activation.inputs[2], Number.POSITIVE_INFINITY);
-  return low === undefined || high === undefined ? undefined : { low, high };
-}
-
-function limitOf(graph: Graph, input: ValueName | undefined, open: number): number | undefined {
-  if (input === undefined || input === "") return open;
-  const tensor = graph.constant(input);
-  return tensor?.type === "float32" ? float32Values(tensor)[0] : undefined;
 }
 
 /** The highest code that stays: grids below 8 bits are limited already. */
