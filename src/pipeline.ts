@@ -1,5 +1,5 @@
 import { findLayerBlocks } from "./blocks/layer-blocks.js";
-import { collectRanges } from "./calibrate/collect-ranges.js";
+import { observe } from "./calibrate/observe.js";
 import { cleanModel } from "./clean/index.js";
 import { raiseOpset } from "./clean/opset/raise-opset.js";
 import { compensations } from "./compensate/index.js";
@@ -15,6 +15,7 @@ import type { ValueTypes } from "./graph/value-types.js";
 import { findLayers } from "./operators/index.js";
 import { prepareForIntegers } from "./prepare/index.js";
 import { chooseLayers, type LayerChoice } from "./quantize/choose-layers.js";
+import { estimateRanges, neededDetails } from "./quantize/estimate-ranges.js";
 import { lowerToIntegers } from "./quantize/lower.js";
 import { activationSites, type QuantizedModel, quantize } from "./quantize/quantize.js";
 import { neededOpset, type Recipe } from "./recipe/recipe.js";
@@ -74,16 +75,20 @@ export async function quantizeModel(task: QuantizeTask): Promise<QuantizeOutcome
   const indices = chooseSamples(samples.length, recipe.samples, recipe.seed);
   if (indices.length === 0) throw new RecoupError("data/empty", "holds no samples");
   const sites = activationSites(plan.float.graph, plan.types, plan.choice);
-  const values = sites.map((site) => site.value);
-  const batchSize = await chooseBatchSize(engine, plan.float, plan.types, await take(samples, indices.slice(0, 2)));
+  const details = neededDetails(sites);
+  // An average over the samples in their order needs them one by one.
+  const isOrdered = [...details.values()].includes("averageExtremes");
+  const first = await take(samples, indices.slice(0, 2));
+  const batchSize = isOrdered ? 1 : await chooseBatchSize(engine, plan.float, plan.types, first);
   const batches = () => inBatches(samples.read(indices), batchSize);
   let done = 0;
-  const ranges = await collectRanges(engine, plan.float, values, batches(), () => {
+  const observed = await observe(engine, plan.float, details, batches(), () => {
     done += batchSize;
     progress("calibrate", Math.min(done / indices.length, 1));
   });
 
   progress("quantize", 0);
+  const ranges = estimateRanges(sites, observed);
   const quantized = quantize(plan.float, plan.choice, sites, ranges, recipe.storage);
   progress("quantize", 1);
 

@@ -6,13 +6,14 @@ import { makeNode } from "../graph/node.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
 import { float32Tensor, floatTensor } from "../tensor/tensor.js";
 import { collect } from "./collect.js";
-import { collectRanges } from "./collect-ranges.js";
+import { observe } from "./observe.js";
 import { RangeStatistic } from "./range.js";
 import { SignalNoiseStatistic } from "./signal-noise.js";
 
 const engine = createRuntimeEngine({ threads: 1 });
 afterAll(() => engine.close());
 
+const extremesOfY = new Map([["y", "extremes"]] as const);
 const rangeOf = (value: string) => new RangeStatistic({ from: "float", value });
 
 async function* feed(...tensors: readonly ReturnType<typeof float32Tensor>[]): AsyncIterable<NamedFeeds> {
@@ -51,8 +52,9 @@ describe("collect", () => {
       ["x", float32Tensor([2], [1, -2])],
       ["c", yes],
     ]);
-    const ranges = await collectRanges(engine, model, values, one({ id: "", feeds }), () => {});
-    expect([...ranges]).toEqual([
+    const details = new Map(values.map((value) => [value, "extremes"] as const));
+    const seen = await observe(engine, model, details, one({ id: "", feeds }), () => {});
+    expect([...seen].map(([value, { extremes }]) => [value, extremes])).toEqual([
       ["x", { low: -2, high: 1 }],
       ["a", { low: -1, high: 2 }],
       ["y", { low: -2, high: 4 }],
@@ -79,14 +81,14 @@ describe("collect", () => {
     const { model } = makeTestModel({ feeds: { x: good }, nodes: [makeNode("Neg", ["x"], ["y"])], outputs: ["y"] });
     let count = 0;
     const bad = float32Tensor([3], [1, Number.NaN, 3]);
-    const work = collectRanges(engine, model, ["y"], feed(good, good, bad, good), () => count++);
+    const work = observe(engine, model, extremesOfY, feed(good, good, bad, good), () => count++);
     await expect(work).rejects.toMatchObject({ code: "model/not-finite", place: { file: "sample 2", field: "y" } });
     expect(count).toBe(2);
   });
 
   it("does not open a session for nothing", async () => {
     const none = refusing(engine);
-    expect((await collectRanges(none, makePair("float32"), [], feed(), () => {})).size).toBe(0);
+    expect((await observe(none, makePair("float32"), new Map(), feed(), () => {})).size).toBe(0);
     expect(none.opened).toBe(0);
   });
 });
@@ -99,7 +101,7 @@ describe("RangeStatistic", () => {
     outputs: ["y"],
   });
   const collected = (...tensors: readonly ReturnType<typeof float32Tensor>[]) =>
-    collectRanges(engine, model, ["y"], feed(...tensors), () => {}).then((ranges) => ranges.get("y"));
+    observe(engine, model, extremesOfY, feed(...tensors), () => {}).then((seen) => seen.get("y")?.extremes);
   const numbers = (change: (value: number) => number) =>
     float32Tensor(
       [1, 40],
@@ -135,8 +137,8 @@ describe("RangeStatistic", () => {
       nodes: [makeNode("Identity", ["x"], ["y"])],
       outputs: ["y"],
     });
-    const ranges = await collectRanges(engine, halves.model, ["y"], feed(half), () => {});
-    expect(ranges.get("y")).toEqual({ low: 60000, high: 60000 });
+    const seen = await observe(engine, halves.model, extremesOfY, feed(half), () => {});
+    expect(seen.get("y")?.extremes).toEqual({ low: 60000, high: 60000 });
   });
 });
 

@@ -24,6 +24,40 @@ export class ProbeWriter {
     return this.node("Cast", [value], { to: elementCodeOf("float32") });
   }
 
+  float16(value: ValueName): ValueName {
+    return this.node("Cast", [value], { to: elementCodeOf("float16") });
+  }
+
+  /**
+   * Elements of a tensor in fixed distances, all of them where there are few.
+   *
+   * @param most about so many at most, half as many at least
+   * @param strides the distances to choose from, ascending
+   */
+  everyFew(value: ValueName, most: number, strides: readonly number[]): ValueName {
+    const constant = (name: string, values: readonly number[]) =>
+      this.#writer.constant(`probe_${name}`, int64Tensor([values.length], values));
+    const axes = constant("axis", [0]);
+    const size = this.node("Size", [value]);
+    // The place in the list is the number of strides that leave too many.
+    const tooMany = this.node("Less", [
+      constant(
+        "sizes",
+        strides.slice(0, -1).map((stride) => stride * most),
+      ),
+      size,
+    ]);
+    const counted = this.node("Cast", [tooMany], { to: elementCodeOf("int64") });
+    const place =
+      this.#opset < 13
+        ? this.#writer.node("ReduceSum", [counted], "probe_sum", { axes: [0], keepdims: 1 })
+        : this.node("ReduceSum", [counted, axes], { keepdims: 1 });
+    const stride = this.node("Gather", [constant("strides", strides), place]);
+    const flat = this.node("Reshape", [value, constant("flat", [-1])]);
+    const end = constant("end", [Number.MAX_SAFE_INTEGER]);
+    return this.node("Slice", [flat, constant("start", [0]), end, axes, stride]);
+  }
+
   /** The value between two limits, either of which may be infinite. */
   clip(value: ValueName, low: number, high: number): ValueName {
     if (low === 0 && high === Number.POSITIVE_INFINITY) return this.node("Relu", [value]);

@@ -1,18 +1,13 @@
 import { RecoupError } from "../errors.js";
 import type { ValueName } from "../graph/graph.js";
 import type { NameSource } from "../graph/names.js";
+import type { Range } from "../math/distribution.js";
 import { float32Values, type Tensor } from "../tensor/tensor.js";
 import { ProbeWriter } from "./probe-writer.js";
 import type { Probe, Statistic, Tap } from "./statistic.js";
 
-/** Of no elements at all: from infinity to minus infinity. */
-export interface MinMax {
-  readonly low: number;
-  readonly high: number;
-}
-
 /** Smallest and largest value of a tensor over all samples: three numbers a batch leave the runtime. */
-export class RangeStatistic implements Statistic<MinMax> {
+export class RangeStatistic implements Statistic<Range> {
   readonly key: string;
   readonly taps: readonly Tap[];
   #low = Number.POSITIVE_INFINITY;
@@ -45,13 +40,13 @@ export class RangeStatistic implements Statistic<MinMax> {
     this.#high = Math.max(this.#high, high);
   }
 
-  merge(other: Statistic<MinMax>): void {
+  merge(other: Statistic<Range>): void {
     const { low, high } = other.result();
     this.#low = Math.min(this.#low, low);
     this.#high = Math.max(this.#high, high);
   }
 
-  result(): MinMax {
+  result(): Range {
     return { low: this.#low, high: this.#high };
   }
 }

@@ -1,9 +1,10 @@
 import { afterAll } from "vitest";
 import { type Pair, type StatisticCase, testStatistic } from "../../test/statistic-contract.js";
+import type { Range } from "../math/distribution.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
 import type { Limits } from "../operators/limits.js";
 import { type OutputError, OutputErrorStatistic } from "./output-error.js";
-import { type MinMax, RangeStatistic } from "./range.js";
+import { RangeStatistic } from "./range.js";
 import { SignalNoiseStatistic } from "./signal-noise.js";
 
 const engine = createRuntimeEngine({ threads: 1 });
@@ -64,7 +65,7 @@ const cases: readonly StatisticCase[] = [
 
 for (const given of cases) testStatistic(engine, given);
 
-function rangeOf(values: readonly number[]): MinMax {
+function rangeOf(values: readonly number[]): Range {
   return { low: Math.min(...values), high: Math.max(...values) };
 }
 

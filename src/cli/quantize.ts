@@ -4,6 +4,7 @@ import { compensations } from "../compensate/index.js";
 import { printable, RecoupError } from "../errors.js";
 import { checkOutput } from "../node/model-source.js";
 import { type Quantized, type QuantizeOptions, quantize } from "../node/quantize.js";
+import { rangeEstimators } from "../quantize/estimators/index.js";
 import { renderReport } from "../report/html.js";
 import { bitsOrNone, commaList, wholeNumber } from "./arguments.js";
 import { formatBytes, formatDb, formatMs, formatNats, formatPercent, formatRatio, formatTable } from "./format.js";
@@ -15,6 +16,8 @@ interface Flags extends QuantizeOptions {
   readonly json?: string | true;
 }
 
+const estimatorHelp = rangeEstimators.map(({ name, summary }) => `${name} (${summary})`).join(", ");
+
 export function quantizeCommand(signal: AbortSignal): Command {
   return new Command("quantize")
     .description("Write a small model: round weights and activations, compensate, say what it gained and cost.")
@@ -24,6 +27,7 @@ export function quantizeCommand(signal: AbortSignal): Command {
     .option("--samples <count>", "how many of them to use (default: 128)", wholeNumber("--samples", 1))
     .option("--weights <bits>", "bits of the weights, 2 to 8 (default: 8)", wholeNumber("--weights", 0))
     .option("--activations <bits>", "bits of the activations, 2 to 8, or none (default: 8)", bitsOrNone)
+    .option("--range <estimator>", `range of weights and activations: ${estimatorHelp}; default: minmax`)
     .option("--granularity <kind>", "what shares a scale: channel, tensor or group:SIZE (default: channel)")
     .option("--symmetric", "symmetric weights at every width (default: at 8 bits only)")
     .option("--storage <kind>", "how codes below 8 bits are stored: packed, int8 or onnx (default: packed)")

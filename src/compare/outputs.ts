@@ -78,8 +78,8 @@ const mostRuns = 400;
 
 /**
  * Times two models in turns, so that what the machine does besides hits both. The first runs of a turn do not count: the
- * other model's threads are still waiting for work on the same cores (a runtime lets them spin for a while), and the
- * caches are its. Taking turns run by run would make the model that uses more threads look far slower than it is.
+ * caches are the other model's, and where it is in the same process, its threads are still waiting for work on the same
+ * cores. Taking turns run by run would make the model that uses more threads look far slower than it is.
  *
  * @throws RecoupError `data/empty`, and as `Session.run`
  */

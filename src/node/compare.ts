@@ -1,11 +1,11 @@
 import { compareLayers, type LayerComparison } from "../compare/layers.js";
 import { compareLatency, compareOutputs, type LatencyComparison, type OutputComparison } from "../compare/outputs.js";
 import type { Sample } from "../data/samples.js";
-import { withSession } from "../engine/engine.js";
 import { inferValueTypes } from "../engine/infer-types.js";
 import { withPlace } from "../errors.js";
 import { openDataFor, openModel } from "./model-source.js";
 import { createRuntimeEngine } from "./runtime-engine.js";
+import { withBoth } from "./side-by-side.js";
 
 export interface CompareOptions {
   /** Samples, labelled or not. */
@@ -48,14 +48,12 @@ export async function compare(floatPath: string, path: string, options: CompareO
   let done = 0;
   const step = () => options.onProgress?.(++done / (2 * count));
   try {
-    const { output, latency } = await withSession(engine, reference.model, { mode: "shipped" }, (left) =>
-      withSession(engine, source.model, { mode: "shipped" }, async (right) => {
-        const few: Sample[] = [];
-        for await (const sample of samples.read(indices.slice(0, 12))) few.push(sample);
-        const timed = await compareLatency(left, right, few);
-        return { output: await compareOutputs(left, right, samples.read(indices), step), latency: timed };
-      }),
-    );
+    const { output, latency } = await withBoth(reference.model, source.model, options, async (left, right) => {
+      const few: Sample[] = [];
+      for await (const sample of samples.read(indices.slice(0, 12))) few.push(sample);
+      const timed = await compareLatency(left, right, few);
+      return { output: await compareOutputs(left, right, samples.read(indices), step), latency: timed };
+    });
     const types = await inferValueTypes(engine, reference.model);
     const layers = await compareLayers(engine, reference.model, source.model, types, samples.read(indices), step);
     const named = layers.length > 0 ? [] : ["no layer has an output of the same name in both models"];

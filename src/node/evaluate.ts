@@ -1,8 +1,8 @@
-import { withSession } from "../engine/engine.js";
+import type { Session } from "../engine/engine.js";
 import { withPlace } from "../errors.js";
 import { type ClassificationResult, evaluateClassification } from "../evaluate/classification.js";
 import { openDataFor, openModel, sha256OfFile } from "./model-source.js";
-import { createRuntimeEngine } from "./runtime-engine.js";
+import { withBoth, withOne } from "./side-by-side.js";
 
 export interface EvaluateOptions {
   readonly task: "classification";
@@ -38,23 +38,19 @@ export async function evaluate(path: string, options: EvaluateOptions): Promise<
   const samples = await openDataFor(reference ?? source, options.data, options);
   const count = Math.min(options.limit ?? samples.length, samples.length);
   const indices = Array.from({ length: count }, (_, i) => i);
-  const engine = createRuntimeEngine({ threads: options.threads, signal: options.signal });
   const settings = {
     labelOffset: options.labelOffset ?? 0,
     onSample: (done: number) => options.onProgress?.(done / count),
   };
   try {
-    const result = await withSession(engine, source.model, { mode: "shipped" }, (session) => {
-      if (!reference) return evaluateClassification(session, undefined, samples.read(indices), settings);
-      return withSession(engine, reference.model, { mode: "shipped" }, (other) =>
-        evaluateClassification(session, other, samples.read(indices), settings),
-      );
-    });
+    const judge = (session: Session, other?: Session) =>
+      evaluateClassification(session, other, samples.read(indices), settings);
+    const result = reference
+      ? await withBoth(source.model, reference.model, options, judge)
+      : await withOne(source.model, options, judge);
     const model = { bytes: source.bytes, sha256: sha256OfFile(path) };
     return { task: options.task, ...result, model, warnings: samples.warnings };
   } catch (error) {
     throw withPlace(error, { file: path });
-  } finally {
-    await engine.close();
   }
 }

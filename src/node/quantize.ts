@@ -2,7 +2,6 @@ import { basename } from "node:path";
 import { compareLatency, compareOutputs, type LatencyComparison, type OutputComparison } from "../compare/outputs.js";
 import { chooseSamples } from "../data/choose.js";
 import type { Sample, Samples } from "../data/samples.js";
-import { type Engine, withSession } from "../engine/engine.js";
 import { withPlace } from "../errors.js";
 import type { Model } from "../graph/model.js";
 import { type Phase, quantizeModel } from "../pipeline.js";
@@ -12,7 +11,8 @@ import type { RunReport } from "../report/run-report.js";
 import { writeModelFile } from "./model-file.js";
 import { checkOutput, type ModelSource, openDataFor, openModel } from "./model-source.js";
 import { readRecipeFile } from "./recipe-file.js";
-import { createRuntimeEngine } from "./runtime-engine.js";
+import { createRuntimeEngine, type RuntimeOptions } from "./runtime-engine.js";
+import { withBoth } from "./side-by-side.js";
 
 export interface QuantizeOptions extends Settings {
   /** Calibration samples: a folder of pictures, `.npy`, `.npz` or `.jsonl`. */
@@ -69,7 +69,8 @@ export async function quantize(path: string, options: QuantizeOptions): Promise<
     const task = { model: source.model, recipe, samples, engine, onProgress: clock.enter };
     const { model, report } = await quantizeModel(task);
     const indices = chooseSamples(samples.length, Math.min(measuredSamples, recipe.samples), recipe.seed);
-    const measured = await measure(engine, source, model, samples, indices, (done) => clock.enter("measure", done));
+    const onMeasured = (done: number) => clock.enter("measure", done);
+    const measured = await measure(source, model, samples, indices, options, onMeasured);
     const bytes = options.output === undefined ? 0 : writeModelFile(options.output, model);
     const cost = { bytes, sourceBytes: source.bytes, sizeRatio: bytes / source.bytes, ...measured };
     return { model, report, cost, elapsedMs: clock.finish() };
@@ -81,22 +82,19 @@ export async function quantize(path: string, options: QuantizeOptions): Promise<
 }
 
 async function measure(
-  engine: Engine,
   source: ModelSource,
   model: Model,
   samples: Samples,
   indices: readonly number[],
+  options: RuntimeOptions,
   onProgress: (done: number) => void,
 ): Promise<Pick<Cost, "latency" | "output">> {
   const taken: Sample[] = [];
-  return withSession(engine, source.model, { mode: "shipped" }, (reference) =>
-    withSession(engine, model, { mode: "shipped" }, async (session) => {
-      const output = await compareOutputs(reference, session, keep(samples.read(indices), taken), () =>
-        onProgress(taken.length / indices.length),
-      );
-      return { output, latency: await compareLatency(reference, session, taken) };
-    }),
-  );
+  const onSample = () => onProgress(taken.length / indices.length);
+  return withBoth(source.model, model, options, async (reference, session) => {
+    const output = await compareOutputs(reference, session, keep(samples.read(indices), taken), onSample);
+    return { output, latency: await compareLatency(reference, session, taken) };
+  });
 }
 
 async function* keep(samples: AsyncIterable<Sample>, taken: Sample[]): AsyncIterable<Sample> {

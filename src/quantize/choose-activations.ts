@@ -21,9 +21,6 @@ export interface ActivationSite {
   readonly selectedFrom: readonly ValueName[];
 }
 
-/** What nobody asked for but integer kernels between layers need: 8 bits, since it is about speed, not about size. */
-const carrierFormat: ActivationFormat = { bits: 8, symmetric: false };
-
 /**
  * Which values to quantize so that onnxruntime runs the layers in integers, and none besides: inputs of layers, what
  * leads up to them from integer outputs through operators that have integer kernels themselves, and the outputs of
@@ -46,12 +43,15 @@ class ActivationPlanner {
   readonly #selectedFrom = new Map<ValueName, readonly ValueName[]>();
   readonly #isInteger = new Map<ValueName, boolean>();
   readonly #allEightBits: boolean;
+  /** What nobody asked for but integer kernels between layers need: 8 bits, since it is about speed, not about size. */
+  readonly #carrierFormat: ActivationFormat;
 
   constructor(graph: Graph, types: ValueTypes, demands: readonly ActivationDemand[]) {
     this.#graph = graph;
     this.#types = types;
     this.#demands = demands;
     this.#integerNodes = new Set(demands.map((demand) => demand.node));
+    this.#carrierFormat = { bits: 8, symmetric: false, range: demands[0]?.format.range };
     // Sums, products and averages stay in float beside values below 8 bits: their operands would be rounded once more.
     this.#allEightBits = demands.every((demand) => demand.format.bits === 8);
   }
@@ -62,7 +62,7 @@ class ActivationPlanner {
     }
     for (const { node } of this.#demands) {
       const carrier = behindActivation(this.#graph, node.outputs[0]);
-      if (this.#isIntegerOutput(carrier) && !this.#formats.has(carrier)) this.#want(carrier, carrierFormat);
+      if (this.#isIntegerOutput(carrier) && !this.#formats.has(carrier)) this.#want(carrier, this.#carrierFormat);
     }
     return [...this.#formats].map(([value, format]) => ({
       value,
@@ -86,7 +86,7 @@ class ActivationPlanner {
       for (const input of usable) this.#want(input, format);
       return;
     }
-    for (const input of this.#computed(origin) ?? []) this.#want(input, carrierFormat);
+    for (const input of this.#computed(origin) ?? []) this.#want(input, this.#carrierFormat);
   }
 
   /** Whether a value can come out of an integer kernel. */

@@ -117,6 +117,7 @@ function isSameFormat(a: WeightFormat, b: WeightFormat): boolean {
   return (
     a.bits === b.bits &&
     a.symmetric === b.symmetric &&
+    a.range === b.range &&
     a.granularity.kind === b.granularity.kind &&
     sizes[0] === sizes[1]
   );

@@ -13,12 +13,16 @@ export interface WeightFormat {
   readonly granularity: Granularity;
   /** True: codes -n … n around zero. False: all 2^bits codes between the smallest and the largest value. */
   readonly symmetric: boolean;
+  /** Name of a range estimator; all values fit where none is given. */
+  readonly range?: string;
 }
 
 /** The grid that activations are rounded to: static, one scale per tensor. */
 export interface ActivationFormat {
   readonly bits: Bits;
   readonly symmetric: boolean;
+  /** Name of a range estimator; all values fit where none is given. */
+  readonly range?: string;
 }
 
 /** How codes below 8 bits stand in the file. */
@@ -29,9 +33,3 @@ export type Storage =
   | "int8"
   /** ONNX's own 4-bit and 2-bit types: small file and small in memory, but no integer kernels. */
   | "onnx";
-
-/** Smallest and largest value of a tensor. */
-export interface Range {
-  readonly low: number;
-  readonly high: number;
-}

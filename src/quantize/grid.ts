@@ -1,11 +1,18 @@
+import type { Range } from "../math/distribution.js";
 import { clamp, roundHalfEven } from "../math/round.js";
-import type { Bits, Range } from "./format.js";
+import type { Levels } from "./estimators/estimator.js";
+import type { Bits } from "./format.js";
 
 /** real = (code - zeroPoint) · scale, code from 0 to 2^bits - 1. */
 export interface ActivationGrid {
   readonly scale: number;
   readonly zeroPoint: number;
   readonly bits: Bits;
+}
+
+/** The levels that a grid holds. */
+export function levelsOfGrid({ scale, zeroPoint, bits }: ActivationGrid): Levels {
+  return { first: -zeroPoint * scale, step: scale, count: 2 ** bits };
 }
 
 /** Below this a float32 division by the scale would overflow. */

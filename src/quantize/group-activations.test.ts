@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
+import type { Range } from "../math/distribution.js";
 import type { ActivationSite } from "./choose-activations.js";
-import type { Bits, Range } from "./format.js";
+import type { Bits } from "./format.js";
 import { groupActivations } from "./group-activations.js";
 
 function site(value: string, selectedFrom: readonly string[] = [], bits: Bits = 8): ActivationSite {

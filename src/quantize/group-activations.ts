@@ -1,6 +1,7 @@
 import type { ValueName } from "../graph/graph.js";
+import type { Range } from "../math/distribution.js";
 import type { ActivationSite } from "./choose-activations.js";
-import type { ActivationFormat, Range } from "./format.js";
+import type { ActivationFormat } from "./format.js";
 
 /** Values that share one grid. */
 export interface ActivationGroup {

@@ -1,5 +1,7 @@
 import { RecoupError } from "../errors.js";
+import { distributionOf, type Range } from "../math/distribution.js";
 import { clamp, roundHalfEven } from "../math/round.js";
+import { rangeEstimatorNamed } from "./estimators/index.js";
 import type { Granularity, WeightFormat } from "./format.js";
 import { usableScale } from "./grid.js";
 
@@ -23,7 +25,7 @@ export function codeLimits(format: WeightFormat): { readonly low: number; readon
 }
 
 /**
- * Rounds a weight to nearest, with the smallest and largest value of each row, group or of the whole as its range.
+ * Rounds a weight to nearest, in the range that the format's estimator finds for each row, group or the whole.
  *
  * @param rows `[rows, columns]`; left unchanged
  * @param smallestScales a lower bound for each row's scale, where something else (a bias) must be expressible in it
@@ -83,20 +85,43 @@ function chooseWeightGrid(
   format: WeightFormat,
   smallestScale = 0,
 ): WeightGrid {
-  let low = 0;
-  let high = 0;
-  for (let i = start; i < end; i++) {
-    const value = rows[i];
-    if (!Number.isFinite(value)) throw new RecoupError("model/not-finite", `holds ${value} at element ${i}`);
-    if (value < low) low = value;
-    if (value > high) high = value;
-  }
+  const extremes = extremesOf(rows, start, end);
+  const estimator = rangeEstimatorNamed(format.range);
+  const observed = {
+    extremes,
+    distribution: estimator.needs === "distribution" ? distributionOf(rows.slice(start, end).sort()) : undefined,
+  };
+  const { bits, symmetric } = format;
+  const { low: lowest, high: highest } = codeLimits(format);
+  const levelsOf = (range: Range) => {
+    const { scale, zeroPoint } = gridOfRange(range, format, smallestScale);
+    return { first: (lowest - zeroPoint) * scale, step: scale, count: highest - lowest + 1 };
+  };
+  return gridOfRange(estimator.estimate(observed, { bits, symmetric, levelsOf }), format, smallestScale);
+}
+
+function gridOfRange(range: Range, format: WeightFormat, smallestScale: number): WeightGrid {
+  const low = Math.min(range.low, 0);
+  const high = Math.max(range.high, 0);
   const limits = codeLimits(format);
   if (format.symmetric) {
     return { scale: usableScale(Math.max(-low / limits.high, high / limits.high, smallestScale)), zeroPoint: 0 };
   }
   const scale = usableScale(Math.max((high - low) / (limits.high - limits.low), smallestScale));
   return { scale, zeroPoint: clamp(roundHalfEven(limits.low - low / scale), limits.low, limits.high) };
+}
+
+/** @throws RecoupError `model/not-finite` */
+function extremesOf(rows: Float32Array, start: number, end: number): Range {
+  let low = Number.POSITIVE_INFINITY;
+  let high = Number.NEGATIVE_INFINITY;
+  for (let i = start; i < end; i++) {
+    const value = rows[i];
+    if (!Number.isFinite(value)) throw new RecoupError("model/not-finite", `holds ${value} at element ${i}`);
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  return { low, high };
 }
 
 function roundRun(

@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { compensations } from "../compensate/index.js";
 import { RecoupError } from "../errors.js";
+import { rangeEstimators } from "../quantize/estimators/index.js";
 
 const bits = z.union(
   [z.literal(2), z.literal(3), z.literal(4), z.literal(5), z.literal(6), z.literal(7), z.literal(8)],
@@ -11,18 +12,21 @@ const bits = z.union(
 const granularityMessage = 'must be "channel", "tensor" or "group:" with a number of columns, like "group:64"';
 const granularity = z.string(granularityMessage).regex(/^(channel|tensor|group:[1-9]\d{0,6})$/, granularityMessage);
 
+const estimatorNames = rangeEstimators.map(({ name }) => name) as [string, ...string[]];
+const range = oneOf(...estimatorNames).default("minmax");
+
 const weight = object("a format", {
   bits: bits.default(8),
   granularity: granularity.default("channel"),
   /** Default: symmetric at 8 bits, which integer kernels need; below, all codes of an asymmetric grid. */
   symmetric: z.boolean("must be true or false").optional(),
-  range: oneOf("minmax").default("minmax"),
+  range,
   rounding: oneOf("rtn").default("rtn"),
 });
 
 const activation = object("a format", {
   bits: bits.default(8),
-  range: oneOf("minmax").default("minmax"),
+  range,
   symmetric: z.boolean("must be true or false").default(false),
 });
 

@@ -10,6 +10,8 @@ export interface Settings {
   readonly activations?: number | "none";
   readonly granularity?: string;
   readonly symmetric?: boolean;
+  /** Range estimator of all weights and activations. */
+  readonly range?: string;
   readonly storage?: string;
   readonly steps?: readonly string[];
   /** In addition to what the recipe skips. */
@@ -59,13 +61,15 @@ type ActivationRule = Recipe["formats"][number]["activation"];
 function editWeight(weight: WeightRule, settings: Settings): unknown {
   const bits = settings.weights ?? weight.bits;
   const symmetric = settings.symmetric ?? weight.symmetric;
-  return { ...weight, bits, granularity: settings.granularity ?? weight.granularity, symmetric };
+  const granularity = settings.granularity ?? weight.granularity;
+  return { ...weight, bits, granularity, symmetric, range: settings.range ?? weight.range };
 }
 
 function editActivation(activation: ActivationRule, settings: Settings): unknown {
-  if (settings.activations === undefined) return activation;
-  if (settings.activations === "none") return "float";
-  return { ...(activation === "float" ? {} : activation), bits: settings.activations };
+  const { activations, range } = settings;
+  if (activations === "none" || (activation === "float" && activations === undefined)) return "float";
+  const format = activation === "float" ? {} : activation;
+  return { ...format, ...(activations && { bits: activations }), ...(range && { range }) };
 }
 
 /** Which flag a field of the recipe came from. */
@@ -74,6 +78,7 @@ function flagOf(field: string): string {
     [/weight\.bits/, "--weights"],
     [/weight\.granularity/, "--granularity"],
     [/weight\.symmetric/, "--symmetric"],
+    [/\.range/, "--range"],
     [/activation/, "--activations"],
     [/^steps/, "--steps"],
     [/^storage/, "--storage"],

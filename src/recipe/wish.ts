@@ -21,8 +21,9 @@ function wishOf({ weight, activation }: FormatRule): LayerWish {
       bits: weight.bits,
       granularity: parseGranularity(weight.granularity),
       symmetric: weight.symmetric ?? weight.bits === 8,
+      range: weight.range,
     },
-    activation: activation === "float" ? "float" : { bits: activation.bits, symmetric: activation.symmetric },
+    activation: activation === "float" ? "float" : { ...activation },
   };
 }
 

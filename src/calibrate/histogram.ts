@@ -1,0 +1,72 @@
+import type { ValueName } from "../graph/graph.js";
+import type { NameSource } from "../graph/names.js";
+import { type Distribution, distributionOf } from "../math/distribution.js";
+import { fromFloat16 } from "../tensor/half.js";
+import type { Tensor } from "../tensor/tensor.js";
+import { ProbeWriter } from "./probe-writer.js";
+import type { Probe, Statistic, Tap } from "./statistic.js";
+
+/** At most so many values leave the runtime at once: about every so-manieth is taken. */
+const mostValues = 32_768;
+
+/**
+ * Distances between the values that are taken. Primes, so that no size of an axis divides them and every channel has its
+ * turn; each about twice the one before.
+ */
+const strides = [
+  1, 2, 3, 7, 13, 29, 61, 127, 251, 509, 1021, 2039, 4093, 8191, 16_381, 32_749, 65_521, 131_071, 262_139,
+];
+
+/**
+ * How the values of a tensor lie over all samples. The bins are the half-precision numbers: as fine as eight bits need at
+ * the far ends and ever finer towards zero, the same for every tensor, so that nothing has to be known beforehand and
+ * histograms add up. Values beyond 65504 count as that.
+ */
+export class HistogramStatistic implements Statistic<Distribution> {
+  readonly key: string;
+  readonly taps: readonly Tap[];
+  readonly #counts = new Float64Array(2 ** 16);
+
+  constructor(tap: Tap) {
+    this.key = `histogram ${tap.from} ${tap.value}`;
+    this.taps = [tap];
+  }
+
+  probe([value]: readonly ValueName[], names: NameSource, opset: number): Probe {
+    const writer = new ProbeWriter(names, opset);
+    return writer.finish([writer.float16(writer.everyFew(value, mostValues, strides))]);
+  }
+
+  update([values]: readonly Tensor[]): void {
+    const bytes = values.bytes();
+    // Bytes may start at an odd place of their buffer.
+    const aligned = bytes.byteOffset % 2 === 0 ? bytes : bytes.slice();
+    const codes = new Uint16Array(aligned.buffer, aligned.byteOffset, aligned.length / 2);
+    for (const code of codes) this.#counts[code]++;
+  }
+
+  merge(other: Statistic<Distribution>): void {
+    if (!(other instanceof HistogramStatistic)) throw new Error(`${other.key} does not merge into ${this.key}`);
+    for (let code = 0; code < this.#counts.length; code++) this.#counts[code] += other.#counts[code];
+  }
+
+  result(): Distribution {
+    const values: number[] = [];
+    const counts: number[] = [];
+    for (const code of orderedCodes) {
+      if (this.#counts[code] === 0) continue;
+      values.push(fromFloat16(code));
+      counts.push(this.#counts[code]);
+    }
+    return distributionOf(Float64Array.from(values), Float64Array.from(counts));
+  }
+}
+
+const infinity = 0x7c00;
+const sign = 0x8000;
+
+/** The codes of all finite numbers, from the smallest to the largest. */
+const orderedCodes = [
+  ...Array.from({ length: infinity }, (_, i) => sign | (infinity - 1 - i)),
+  ...Array.from({ length: infinity }, (_, i) => i),
+];

@@ -1,0 +1,43 @@
+import type { Detail, Distribution, Observed, Range } from "../../math/distribution.js";
+
+/** Equidistant values that a grid has. */
+export interface Levels {
+  readonly first: number;
+  readonly step: number;
+  readonly count: number;
+}
+
+/** The kind of grid that a range is looked for. */
+export interface GridRule {
+  readonly bits: number;
+  readonly symmetric: boolean;
+  /** The levels of the grid that covers a range. */
+  levelsOf(range: Range): Levels;
+}
+
+/** Which range a grid should cover: a wide one is coarse, a narrow one cuts values off. */
+export interface RangeEstimator {
+  readonly name: string;
+  /** One line for help. */
+  readonly summary: string;
+  readonly needs: Detail;
+  /** Pure. Grids hold zero, so a range that does not is widened to it by whoever makes the grid. */
+  estimate(observed: Observed, rule: GridRule): Range;
+}
+
+/** What an estimator that needs it was given. */
+export function distributionOfObserved({ distribution }: Observed): Distribution {
+  if (distribution === undefined) throw new Error("the distribution of the values was not collected");
+  return distribution;
+}
+
+/** A range without what lies beyond the extremes. */
+export function within(extremes: Range, low: number, high: number): Range {
+  return { low: Math.max(low, extremes.low), high: Math.min(high, extremes.high) };
+}
+
+/** Mean squared error of the values on the levels that a range leads to. */
+export function errorOf(distribution: Distribution, rule: GridRule, range: Range): number {
+  const { first, step, count } = rule.levelsOf(range);
+  return distribution.squaredError(first, step, count);
+}

@@ -1,0 +1,23 @@
+import { analytic } from "./aciq.js";
+import type { RangeEstimator } from "./estimator.js";
+import { minMax, movingAverage } from "./extremes.js";
+import { entropy } from "./kl.js";
+import { meanSquaredError } from "./mse.js";
+import { percentile } from "./percentile.js";
+
+/** All range estimators, the default one first. */
+export const rangeEstimators: readonly RangeEstimator[] = [
+  minMax,
+  movingAverage,
+  percentile,
+  meanSquaredError,
+  analytic,
+  entropy,
+];
+
+/** @param name as in a recipe; the default where none is given */
+export function rangeEstimatorNamed(name = minMax.name): RangeEstimator {
+  const found = rangeEstimators.find((estimator) => estimator.name === name);
+  if (!found) throw new Error(`there is no range estimator ${name}`);
+  return found;
+}
