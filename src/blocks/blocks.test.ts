@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, it } from "vitest";
-import { makeTestModel, type TestModel } from "../../test/models.js";
+import { makeTestModel, someFloats, type TestModel } from "../../test/models.js";
 import {
   makeBranches,
   makeChain,
@@ -90,6 +90,28 @@ describe("findLayerBlocks", () => {
     for (const { inputs, nodes } of blocks.slice(1, -1)) {
       if (nodes.some((node) => node.outputs[0] === "second")) expect(inputs).toContain("first_relu");
     }
+  });
+
+  it("does not carry what it can compute again from constants, but what is drawn by chance", async () => {
+    const nodes = [
+      makeNode("RandomNormalLike", ["e"], ["noise"]),
+      makeNode("Transpose", ["e"], ["turned"]),
+      makeNode("Constant", [], ["shift"], { value: float32Tensor([], [1]) }),
+      makeNode("Neg", ["shift"], ["raise"]),
+      makeNode("MatMul", ["x", "w"], ["a"]),
+      makeNode("Tanh", ["a"], ["b"]),
+      makeNode("MatMul", ["b", "v"], ["c"]),
+      makeNode("Add", ["c", "raise"], ["d"]),
+      makeNode("MatMul", ["d", "turned"], ["f"]),
+      makeNode("Add", ["f", "noise"], ["y"]),
+    ];
+    const weights = { e: someFloats([4, 4]), w: someFloats([4, 4], 2), v: someFloats([4, 4], 3) };
+    const parts = { feeds: { x: someFloats([4, 4], 4) }, nodes, outputs: ["y"], initializers: weights };
+    const { blocks } = await blocksOf(makeTestModel(parts));
+    expect(cutsOf(blocks)).toEqual([
+      ["noise", "a"],
+      ["noise", "c"],
+    ]);
   });
 
   it("keeps a layer, its bias and its activation functions together", async () => {

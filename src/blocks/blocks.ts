@@ -1,3 +1,5 @@
+import { fedInputs } from "../graph/fed-inputs.js";
+import { fixedValues } from "../graph/fixed-values.js";
 import { type Graph, type Node, readsOf, type ValueName } from "../graph/graph.js";
 import { elementTypeOf, type ValueTypes } from "../graph/value-types.js";
 import { isFloatType } from "../tensor/element-type.js";
@@ -5,9 +7,12 @@ import { isFloatType } from "../tensor/element-type.js";
 /** A run of nodes between two places where few tensors are live. */
 export interface Block {
   readonly nodes: readonly Node[];
-  /** What the block and everything behind it read of everything before it, inputs of the graph included. */
+  /**
+   * What the block and everything behind it read of everything before it, inputs of the graph included. What depends on
+   * constants only is not carried: it can be computed again, and a weight's quantization may replace it.
+   */
   readonly inputs: readonly ValueName[];
-  /** What everything behind the block reads of the block and everything before it. */
+  /** What everything behind the block reads of the block and everything before it, again without what is constant. */
   readonly outputs: readonly ValueName[];
 }
 
@@ -82,16 +87,20 @@ function countLive(graph: Graph, isCounted: (value: ValueName) => boolean): read
   });
 }
 
-/** The values that exist at a place in the network and are read behind it, inputs of the graph included. */
+/**
+ * The values that exist at a place in the network and are read behind it, inputs of the graph included, without those that
+ * depend on constants only.
+ */
 class LiveValues {
   readonly values: Set<ValueName>;
   readonly #lastReader = new Map<ValueName, number>();
 
   constructor(graph: Graph) {
+    const fixed = fixedValues(graph);
     graph.nodes.forEach((node, i) => {
-      for (const value of readsOf(node)) this.#lastReader.set(value, i);
+      for (const value of readsOf(node)) if (!fixed.has(value)) this.#lastReader.set(value, i);
     });
-    const fed = graph.inputs.map((input) => input.name).filter((name) => !graph.initializers.has(name));
+    const fed = fedInputs(graph).map((input) => input.name);
     this.values = new Set(fed.filter((value) => this.#lastReader.has(value)));
   }
 

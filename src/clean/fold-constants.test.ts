@@ -13,7 +13,14 @@ import type { Node } from "../graph/graph.js";
 import { makeNode } from "../graph/node.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
 import { encodeModel, joinChunks, readModel } from "../onnx/model.js";
-import { float32Tensor, int64Tensor, integerValues, uint8Tensor } from "../tensor/tensor.js";
+import {
+  float32Tensor,
+  float32Values,
+  floatTensor,
+  int64Tensor,
+  integerValues,
+  uint8Tensor,
+} from "../tensor/tensor.js";
 import { foldConstants } from "./fold-constants.js";
 
 const engine = createRuntimeEngine({ threads: 1 });
@@ -127,6 +134,27 @@ describe("foldConstants", () => {
     expect((await foldConstants.run(model, { engine })).model).toBe(model);
   });
 
+  it("computes a large weight of a constant that several nodes read, where nothing else is left of it", async () => {
+    const nodes = [
+      makeNode("ReduceL2", ["v"], ["length"], { axes: [0], keepdims: 1 }),
+      makeNode("Div", ["v", "length"], ["direction"]),
+      makeNode("Mul", ["direction", "gain"], ["weight"]),
+      makeNode("MatMul", ["x", "weight"], ["y"]),
+      makeNode("MatMul", ["y", "weight"], ["z"]),
+    ];
+    const { model, feeds } = makeTestModel({
+      feeds: { x: someFloats([2, 64]) },
+      nodes,
+      outputs: ["z"],
+      initializers: { v: someFloats([64, 64], 2), gain: someFloats([64], 3) },
+    });
+    const result = await foldConstants.run(model, { engine });
+    expect([...result.model.graph.initializers.keys()]).toEqual(["weight"]);
+    expect(kept(result.model.graph.nodes)).toBe("MatMul MatMul");
+    const after = await runModel(engine, result.model, feeds);
+    expect(largestDifference(await runModel(engine, model, feeds), after)).toBeLessThan(1e-6);
+  });
+
   it("keeps nodes that make much out of little, and says so", async () => {
     const nodes = [
       makeNode("ConstantOfShape", ["shape"], ["big"]),
@@ -144,6 +172,31 @@ describe("foldConstants", () => {
     const result = await foldConstants.run(model, { engine });
     expect(kept(result.model.graph.nodes)).toBe("ConstantOfShape Add Mul Add");
     expect(result.skipped.map((skipped) => skipped.node)).toEqual(["bigger", "big"]);
+    expect(largestDifference(await runModel(engine, model, feeds), await runModel(engine, result.model, feeds))).toBe(
+      0,
+    );
+  });
+
+  it("keeps a node with all its results where one of them is too large", async () => {
+    const nodes = [
+      makeNode("TopK", ["w", "k"], ["largest", "places"]),
+      makeNode("Neg", ["small"], ["s"]),
+      makeNode("Mul", ["x", "largest"], ["y"]),
+      makeNode("Sum", ["x", "s"], ["z"]),
+      makeNode("Mul", ["i", "places"], ["p"]),
+    ];
+    const { model, feeds } = makeTestModel({
+      feeds: { x: floatTensor("float16", [1], [2]), i: int64Tensor([1], [3]) },
+      nodes,
+      outputs: ["y", "z", "p"],
+      initializers: {
+        w: floatTensor("float16", [40_000], float32Values(someFloats([40_000]))),
+        k: int64Tensor([1], [40_000]),
+        small: floatTensor("float16", [1], [1]),
+      },
+    });
+    const result = await foldConstants.run(model, { engine });
+    expect(kept(result.model.graph.nodes)).toBe("TopK Mul Sum Mul");
     expect(largestDifference(await runModel(engine, model, feeds), await runModel(engine, result.model, feeds))).toBe(
       0,
     );
@@ -189,6 +242,20 @@ describe("foldConstants", () => {
     const result = await foldConstants.run(model, { engine: counting });
     expect(result.model).toBe(model);
     expect(counting.opened).toBeLessThan(100);
+  });
+
+  it("keeps what it computed only of nodes that it does not give up when attempts run out", async () => {
+    const nodes = [
+      makeNode("Neg", ["other"], ["n"]),
+      makeNode("Split", ["w"], ["good", "rest"], { axis: 0 }),
+      ...Array.from({ length: 100 }, (_, i) => makeNode("Sinh", [i === 0 ? "rest" : `v${i - 1}`], [`v${i}`])),
+      makeNode("Sum", ["x", "good", "n", ...Array.from({ length: 100 }, (_, i) => `v${i}`)], ["y"]),
+    ];
+    const initializers = { w: someFloats([2, 3], 2), other: someFloats([1, 3], 3) };
+    const { model } = makeTestModel({ feeds: { x }, nodes, outputs: ["y"], initializers });
+    const result = await foldConstants.run(model, { engine: refusing(engine, "Sinh") });
+    expect(result.model.graph.producer("good")?.opType).toBe("Split");
+    expect(result.model.graph.constant("n")).toBeDefined();
   });
 
   it("writes constants of a file under their new name", async () => {

@@ -68,7 +68,7 @@ async function foldNodes(model: Model, { engine }: CleanContext): Promise<Foldin
   const attempts = { left: largestAttempts };
   for (;;) {
     const wanted = frontierOf(graph, nodes).filter((value) => !folded.has(value));
-    if (wanted.length === 0) return { folded, nodes, skipped };
+    if (wanted.length === 0) return { folded: valuesOf(graph, nodes, folded), nodes, skipped };
     const { tensors, failures } = await computeConstants(model, engine, wanted, attempts);
     const rejected = new Map(failures);
     for (const [value, tensor] of tensors) {
@@ -82,6 +82,15 @@ async function foldNodes(model: Model, { engine }: CleanContext): Promise<Foldin
     }
     if (attempts.left <= 0) for (const node of nodesBetween(graph, new Set(), [...rejected.keys()])) nodes.delete(node);
   }
+}
+
+/** Without what was computed of nodes that were given up later: those stay and define their values themselves. */
+function valuesOf(
+  graph: Graph,
+  nodes: ReadonlySet<Node>,
+  computed: ReadonlyMap<ValueName, Tensor>,
+): ReadonlyMap<ValueName, Tensor> {
+  return new Map([...computed].filter(([value]) => nodes.has(graph.producer(value) as Node)));
 }
 
 /** The values of some nodes that other nodes read. */

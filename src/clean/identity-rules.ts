@@ -1,5 +1,5 @@
 import type { Dimension, Graph, Node, ValueName } from "../graph/graph.js";
-import { intAttribute, intsAttribute, isOperator } from "../graph/node.js";
+import { intAttribute, intsAttribute, isOperator, isStandard } from "../graph/node.js";
 import { elementTypeOf, shapeOf, type ValueTypes } from "../graph/value-types.js";
 import { elementTypeOf as elementTypeOfCode } from "../tensor/element-code.js";
 import { type ElementType, isFloatType } from "../tensor/element-type.js";
@@ -26,7 +26,7 @@ const neutral: Readonly<Record<string, { readonly value: 0 | 1; readonly eitherS
 
 /** The input whose value the node's first output always has; undefined where it may differ. */
 export function passedInput(node: Node, facts: IdentityFacts): ValueName | undefined {
-  if (!isOperator(node, node.opType)) return undefined;
+  if (!isStandard(node)) return undefined;
   const { graph, types } = facts;
   const [input] = node.inputs;
   switch (node.opType) {

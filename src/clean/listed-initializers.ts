@@ -1,3 +1,4 @@
+import { fedInputs } from "../graph/fed-inputs.js";
 import { buildGraph, type Graph, type ValueName } from "../graph/graph.js";
 import { type Model, withGraph } from "../graph/model.js";
 import { mapSubgraphs } from "../graph/subgraphs.js";
@@ -26,7 +27,7 @@ export function listedInitializers(graph: Graph): readonly ValueName[] {
 }
 
 function unlist(graph: Graph, isNested: boolean): Graph {
-  const inputs = graph.inputs.filter((input) => !graph.initializers.has(input.name));
+  const inputs = fedInputs(graph);
   const nodes = graph.nodes.map((node) => mapSubgraphs(node, (body) => unlist(body, true)));
   const isSame = inputs.length === graph.inputs.length && nodes.every((node, i) => node === graph.nodes[i]);
   return isSame ? graph : buildGraph({ ...graph, inputs, nodes }, isNested);

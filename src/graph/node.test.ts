@@ -9,6 +9,7 @@ import {
   labelOf,
   makeNode,
   onlyConsumer,
+  operatorName,
   stringAttribute,
   withAttributes,
 } from "./node.js";
@@ -97,5 +98,14 @@ describe("refuseNotANumber", () => {
 
   it("leaves infinity, which masks hold", () => {
     expect(() => refuseNotANumber(graphWith([Number.NEGATIVE_INFINITY, 1]))).not.toThrow();
+  });
+});
+
+describe("operatorName", () => {
+  it("names the domain of operators that are not the standard's own", () => {
+    const names = ["", "ai.onnx", "com.microsoft"].map((domain) =>
+      operatorName({ ...makeNode("Gelu", [], ["y"]), domain }),
+    );
+    expect(names).toEqual(["Gelu", "Gelu", "com.microsoft.Gelu"]);
   });
 });

@@ -38,11 +38,21 @@ export function withAttributes(node: Node, changes: Readonly<Record<string, Plai
   return { ...node, attributes };
 }
 
+/** Whether the node is one of the standard's own operators. */
+export function isStandard(node: Node): boolean {
+  return node.domain === "" || node.domain === "ai.onnx";
+}
+
+/** What a person calls the operator: with its domain where it is not the standard's own. */
+export function operatorName(node: Node): string {
+  return isStandard(node) ? node.opType : `${node.domain}.${node.opType}`;
+}
+
 /** Whether the node is the standard's operator of that name, not another domain's. */
 export function isOperator(node: Node, ...opTypes: readonly string[]): boolean;
 export function isOperator(node: Node | undefined, ...opTypes: readonly string[]): node is Node;
 export function isOperator(node: Node | undefined, ...opTypes: readonly string[]): boolean {
-  return node !== undefined && (node.domain === "" || node.domain === "ai.onnx") && opTypes.includes(node.opType);
+  return node !== undefined && isStandard(node) && opTypes.includes(node.opType);
 }
 
 export function intAttribute(node: Node, key: string, fallback: number): number {

@@ -189,6 +189,43 @@ describe("findLayers", () => {
     expect(rejected[0].reason).toMatch(reason);
   });
 
+  it("counts the layers inside bodies, whatever graph around them holds their weights", () => {
+    const inner = makeIf(
+      "i",
+      makeBody(["m"], [makeNode("MatMul", ["x", "w"], ["m"])]),
+      makeBody(["n"], [makeNode("Neg", ["x"], ["n"])]),
+    );
+    const nodes = [
+      makeIf(
+        "y",
+        makeBody(["i"], [inner]),
+        makeBody(
+          ["g"],
+          [
+            makeNode("Constant", [], ["k"], { value: someFloats([3, 4]) }),
+            makeNode("Transpose", ["v"], ["t"]),
+            makeNode("MatMul", ["x", "t"], ["f"]),
+            makeNode("Gemm", ["f", "k"], ["g"]),
+          ],
+        ),
+      ),
+    ];
+    const { layers, rejected } = find({
+      nodes,
+      feeds: { c: yes },
+      initializers: { ...w(3, 3), v: someFloats([3, 3]) },
+    });
+    expect(layers).toEqual([]);
+    expect(rejected).toEqual([{ node: nodes[0], reason: "layers inside If are not quantized: it holds 3" }]);
+  });
+
+  it("does not speak of a Transpose that a layer reads its weight through", () => {
+    const turned = [makeNode("Transpose", ["w"], ["t"]), makeNode("MatMul", ["x", "t"], ["y"])];
+    expect(find({ nodes: turned, initializers: w(64, 64) }).rejected).toEqual([]);
+    const alone = [turned[0], makeNode("Add", ["x", "t"], ["y"])];
+    expect(find({ nodes: alone, initializers: w(64, 64) }).rejected).toMatchObject([{ node: alone[0] }]);
+  });
+
   it("does not speak of small constants", () => {
     expect(find({ nodes: [makeNode("Add", ["x", "w"], ["y"])], initializers: w(2, 3) }).rejected).toEqual([]);
   });

@@ -1,8 +1,9 @@
-import type { Graph, Node } from "../graph/graph.js";
-import { isOperator } from "../graph/node.js";
+import { type Graph, type Node, subgraphsOf } from "../graph/graph.js";
+import { isOperator, operatorName } from "../graph/node.js";
 import type { ValueTypes } from "../graph/value-types.js";
 import { isFloatType } from "../tensor/element-type.js";
 import { elementCount } from "../tensor/shape.js";
+import { inContext } from "./bodies.js";
 import { convolution, transposedConvolution } from "./convolution.js";
 import { embedding } from "./embedding.js";
 import type { ActivationProduct, Layer, LayerFamily, Rejected } from "./layer.js";
@@ -29,25 +30,51 @@ export interface FoundLayers {
 /** Constants with fewer elements are biases, scales and shapes: nobody misses their quantization. */
 const notableElements = 4096;
 
-/** What a graph offers to quantize, and the large constants it does not offer, with the reason. */
+/**
+ * What a graph offers to quantize, and the large constants and the layers inside bodies that it does not offer, with the
+ * reason.
+ */
 export function findLayers(graph: Graph, types: ValueTypes): FoundLayers {
   const layers: Layer[] = [];
   const products: ActivationProduct[] = [];
   const rejected: Rejected[] = [];
+  const transposes = new Set<Node>();
   for (const node of graph.nodes) {
-    const family = layerFamilies.find((candidate) => isOperator(node, ...candidate.opTypes));
-    const found = family?.describe(node, graph, types) ?? [];
+    const found = familyOf(node)?.describe(node, graph, types) ?? [];
     if ("reason" in found) rejected.push(found);
     else {
       const captured = found.filter((layer) => isCaptured(graph, layer.weight));
       for (const layer of captured) rejected.push({ node, reason: `a subgraph reads ${layer.weight} too` });
       layers.push(...found.filter((layer) => !captured.includes(layer)));
+      for (const { transpose } of found) if (transpose) transposes.add(transpose);
       if (found.length > 0) continue;
-      if (isActivationProduct(node, graph)) products.push({ node, operands: [node.inputs[0], node.inputs[1]] });
+      const inside = countInBodies(node, graph);
+      if (inside > 0) {
+        rejected.push({ node, reason: `layers inside ${operatorName(node)} are not quantized: it holds ${inside}` });
+      } else if (isActivationProduct(node, graph)) products.push({ node, operands: [node.inputs[0], node.inputs[1]] });
       else if (readsNotableConstant(node, graph)) rejected.push({ node, reason: unknownReason(node) });
     }
   }
-  return { layers, products, rejected };
+  // What is said of the layer holds for the Transpose that it reads its weight through.
+  return { layers, products, rejected: rejected.filter(({ node }) => !transposes.has(node)) };
+}
+
+function countInBodies(node: Node, graph: Graph): number {
+  return subgraphsOf(node)
+    .map((body) => countLayers(inContext(body, graph)))
+    .reduce((sum, count) => sum + count, 0);
+}
+
+/** Layers that are rejected for another reason do not count. */
+function countLayers(graph: Graph): number {
+  return graph.nodes.reduce((sum, node) => {
+    const found = familyOf(node)?.describe(node, graph, new Map()) ?? [];
+    return sum + ("reason" in found ? 0 : found.length) + countInBodies(node, graph);
+  }, 0);
+}
+
+function familyOf(node: Node): LayerFamily | undefined {
+  return layerFamilies.find((candidate) => isOperator(node, ...candidate.opTypes));
 }
 
 function readsNotableConstant(node: Node, graph: Graph): boolean {
@@ -58,6 +85,5 @@ function readsNotableConstant(node: Node, graph: Graph): boolean {
 }
 
 function unknownReason(node: Node): string {
-  const name = node.domain === "" ? node.opType : `${node.domain}.${node.opType}`;
-  return `constants of ${name} are not quantized`;
+  return `constants of ${operatorName(node)} are not quantized`;
 }

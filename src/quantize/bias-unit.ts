@@ -18,7 +18,9 @@ export function fitsInt32(graph: Graph, bias: ValueName, unit: BiasUnit): boolea
   const tensor = graph.constant(bias);
   if (tensor?.type !== "float32") return false;
   const values = float32Values(tensor);
-  const isRow = tensor.shape.at(-1) === values.length && (unit.length === 1 || unit.length === values.length);
+  // More axes of size 1 would be axes of the sum, but are none of a Gemm or Conv.
+  const isVector = tensor.shape.length <= 2 && tensor.shape.at(-1) === values.length;
+  const isRow = isVector && (unit.length === 1 || unit.length === values.length);
   return isRow && values.every((value, i) => Math.abs(value / unit[unit.length === 1 ? 0 : i]) < 2 ** 31 - 1);
 }
 

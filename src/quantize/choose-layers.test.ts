@@ -118,6 +118,33 @@ describe("a table that is the last layer's weight too", () => {
   });
 });
 
+describe("a product of activations", () => {
+  const product = (type: "float32" | "float16" | "float64") => {
+    const operand = (seed: number) => floatTensor(type, [3, 3], float32Values(someFloats([3, 3], seed)));
+    const nodes = [makeNode("MatMul", ["x", "v"], ["y"])];
+    return { feeds: { x: operand(1), v: operand(2) }, nodes, outputs: ["y"] };
+  };
+
+  it("stays in float where it is not of float32, and says why", async () => {
+    expect((await choose(product("float32"))).products).toHaveLength(1);
+    for (const type of ["float16", "float64"] as const) {
+      const { products, skipped } = await choose(product(type));
+      expect(products).toEqual([]);
+      expect(skipped.map(({ reason }) => reason)).toEqual([
+        `onnxruntime has no integer kernels for products in ${type}`,
+      ]);
+    }
+    expect((await choose(product("float16"), wish({}, false))).skipped).toEqual([]);
+  });
+
+  it("is not spoken of where it is of integers", async () => {
+    const operand = int64Tensor([2, 2], [1, 2, 3, 4]);
+    const nodes = [makeNode("MatMul", ["x", "v"], ["y"])];
+    const choice = await choose({ feeds: { x: operand, v: operand }, nodes, outputs: ["y"] });
+    expect(choice).toEqual({ layers: [], products: [], skipped: [] });
+  });
+});
+
 describe("a layer stays in float", () => {
   const half = (shape: readonly number[]) => floatTensor("float16", shape, float32Values(someFloats(shape, 4)));
   const gemm = (bias: readonly string[], attributes = {}): Pick<TestModelParts, "nodes" | "outputs"> => ({

@@ -4,6 +4,7 @@ import { elementTypeOf, type ValueTypes } from "../graph/value-types.js";
 import type { FoundLayers } from "../operators/index.js";
 import type { ActivationProduct, Layer } from "../operators/layer.js";
 import { behindActivation } from "../operators/selecting.js";
+import { isFloatType } from "../tensor/element-type.js";
 import type { ActivationFormat, Granularity, WeightFormat } from "./format.js";
 
 /** What the user wants of a layer, or why it shall stay as it is. */
@@ -54,13 +55,14 @@ export function chooseLayers(graph: Graph, types: ValueTypes, found: FoundLayers
   }
   const products: ProductPlan[] = [];
   for (const product of found.products) {
+    // Integers need no quantization.
+    if (!product.operands.every((value) => mayBeFloat(types, value))) continue;
     const wish = wishFor(product.node, undefined);
     if (wish.kind === "skip") skipped.push({ node: product.node, reason: wish.reason });
-    else if (
-      wish.activation !== "float" &&
-      product.operands.every((value) => elementTypeOf(types, value) === "float32")
-    ) {
-      products.push({ product, activation: wish.activation });
+    else if (wish.activation !== "float") {
+      const reason = productReasonOf(types, product);
+      if (reason === undefined) products.push({ product, activation: wish.activation });
+      else skipped.push({ node: product.node, reason });
     }
   }
   return { layers, products, skipped };
@@ -121,6 +123,19 @@ function isSameFormat(a: WeightFormat, b: WeightFormat): boolean {
     a.granularity.kind === b.granularity.kind &&
     sizes[0] === sizes[1]
   );
+}
+
+function mayBeFloat(types: ValueTypes, value: ValueName): boolean {
+  const type = elementTypeOf(types, value);
+  return type === undefined || isFloatType(type);
+}
+
+/** Why a product runs in float although its operands were to be quantized. */
+function productReasonOf(types: ValueTypes, { operands }: ActivationProduct): string | undefined {
+  const found = operands.map((value) => elementTypeOf(types, value));
+  if (found.every((type) => type === "float32")) return undefined;
+  const other = found.find((type) => type !== "float32") ?? "an unknown type";
+  return `onnxruntime has no integer kernels for products in ${other}`;
 }
 
 /** Why a layer runs in float although its activations were to be quantized. */

@@ -1,11 +1,11 @@
 import { afterAll, describe, expect, it } from "vitest";
-import { makeTestModel, runModel, someFloats } from "../../test/models.js";
+import { makeBody, makeIf, makeTestModel, runModel, someFloats, yes } from "../../test/models.js";
 import { quantizeTestModel } from "../../test/quantizing.js";
 import type { Graph } from "../graph/graph.js";
 import { makeNode } from "../graph/node.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
 import type { RecipeInput } from "../recipe/recipe.js";
-import { float32Tensor, float32Values, type Tensor } from "../tensor/tensor.js";
+import { float32Tensor, float32Values, int64Tensor, type Tensor } from "../tensor/tensor.js";
 
 const engine = createRuntimeEngine({ threads: 1 });
 afterAll(() => engine.close());
@@ -89,6 +89,58 @@ describe("a quantized model", () => {
     ]);
   });
 
+  it("says which layer's weight stays in the file in float too, and for whom", async () => {
+    const test = makeTestModel({
+      feeds: { x: someFloats([2, 4]), i: int64Tensor([2], [0, 3]) },
+      nodes: [
+        makeNode("MatMul", ["x", "fc"], ["y"]),
+        makeNode("Gather", ["fc", "i"], ["columns"], { axis: 1 }, "look-up"),
+        makeNode("MatMul", ["x", "other"], ["z"]),
+        makeNode("MatMul", ["x", "third"], ["u"]),
+      ],
+      initializers: { fc: initializers.fc, other: someFloats([4, 5], 7), third: someFloats([4, 5], 8) },
+      outputs: ["y", "columns", "z", "u", "third"],
+    });
+    const { model, report } = await quantizeTestModel(engine, test, { formats: [{ weight: { bits: 4 } }] });
+    expect(["fc", "other", "third"].map((weight) => model.graph.initializers.has(weight))).toEqual([true, false, true]);
+    expect(report.layers.map(({ name, remarks }) => [name, remarks])).toEqual([
+      ["y", ["fc stays in the file in float too, read by look-up"]],
+      ["z", []],
+      ["u", ["third stays in the file in float too, as an output of the model"]],
+    ]);
+  });
+
+  it("has in its report the bits of the grid that a layer reads, and why they differ", async () => {
+    const test = makeTestModel({
+      feeds: { x: someFloats([2, 4]) },
+      nodes: [makeNode("MatMul", ["x", "fc"], ["y"]), makeNode("MatMul", ["x", "other"], ["z"])],
+      initializers: { fc: initializers.fc, other: someFloats([4, 5], 7) },
+      outputs: ["y", "z"],
+    });
+    const formats = [{ match: "y", activation: { bits: 4 } }, { activation: { bits: 8 } }] as const;
+    const { report } = await quantizeTestModel(engine, test, { formats: [...formats] });
+    expect(report.activations).toMatchObject([{ values: ["x"], bits: 8 }]);
+    expect(report.layers.map(({ name, activation, remarks }) => [name, activation, remarks])).toEqual([
+      ["y", 8, ["activations have 8 bits instead of 4: something else that is on the grid of its input needs them"]],
+      ["z", 8, []],
+    ]);
+  });
+
+  it("has a warning for each pattern of the recipe that names nothing", async () => {
+    const nodes = [
+      makeNode("Identity", ["x"], ["x0"], {}, "entry"),
+      makeNode("MatMul", ["x0", "fc"], ["y"], {}, "head"),
+    ];
+    const parts = { feeds: { x: someFloats([2, 4]) }, nodes, initializers: { fc: initializers.fc }, outputs: ["y"] };
+    const recipe = { formats: [{ match: ["haed*", "head"] }, {}], skip: ["fx", "entry"] };
+    const { report } = await quantizeTestModel(engine, makeTestModel(parts), recipe);
+    expect(report.warnings).toEqual([
+      "the pattern haed* matches no node",
+      "the pattern fx matches no node",
+      "the pattern entry matches only nodes that cleaning takes away or renames",
+    ]);
+  });
+
   const skips: readonly (readonly [pattern: string, left: readonly string[]])[] = [
     ["stem/*", ["body/Conv", "head/MatMul"]],
     ["op:Conv", ["head/MatMul"]],
@@ -107,6 +159,20 @@ describe("a quantized model", () => {
     }
     expect(report.skipped).toHaveLength(3 - left.length);
     expect((await runModel(engine, model, classifier.feeds)).size).toBe(2);
+  });
+
+  it("is not made where every layer is inside a body, which the error says", async () => {
+    const body = makeBody(["b"], [makeNode("MatMul", ["x", "fc"], ["b"])]);
+    const test = makeTestModel({
+      feeds: { x: someFloats([2, 4]), c: yes },
+      nodes: [makeIf("y", body, body)],
+      initializers: { fc: initializers.fc },
+      outputs: ["y"],
+    });
+    await expect(quantizeTestModel(engine, test)).rejects.toMatchObject({
+      code: "quantize/nothing-to-do",
+      message: expect.stringContaining("layers inside If are not quantized: it holds 2"),
+    });
   });
 
   it.each([Number.NaN, Number.POSITIVE_INFINITY])("is not made of a weight that holds %d", async (bad) => {

@@ -12,7 +12,7 @@ import { toRows } from "../tensor/rows.js";
 import { float32Values } from "../tensor/tensor.js";
 import { type ActivationDemand, type ActivationSite, chooseActivations } from "./choose-activations.js";
 import type { LayerChoice, LayerPlan } from "./choose-layers.js";
-import type { Storage } from "./format.js";
+import type { Bits, Storage } from "./format.js";
 import { chooseActivationGrid } from "./grid.js";
 import { type ActivationGroup, groupActivations } from "./group-activations.js";
 import type { StoredWeight } from "./stored-weight.js";
@@ -30,6 +30,10 @@ export interface QuantizedModel {
 export interface QuantizedLayer {
   readonly plan: LayerPlan;
   readonly label: string;
+  /** Bits of the grid that the layer's input lies on, or "float". */
+  readonly activationBits: Bits | "float";
+  /** What differs from the wish, and why. */
+  readonly remarks: readonly string[];
   readonly stored: StoredWeight;
   /** Signal to quantization noise of the weight, in decibels. */
   readonly weightSqnrDb: number;
@@ -73,9 +77,39 @@ export function quantize(
   }
   const layers = choice.layers.map((plan) => {
     const one = stored.get(plan.layer.weight) as StoredWeight;
-    return { plan, label: labelOf(plan.layer.node), stored: one, weightSqnrDb: weightSqnr(model.graph, one) };
+    const activationBits = bitsRead(groups, plan);
+    return {
+      plan,
+      label: labelOf(plan.layer.node),
+      activationBits,
+      remarks: [...plan.remarks, ...activationRemark(plan, activationBits), ...keptRemark(graph, plan.layer.weight)],
+      stored: one,
+      weightSqnrDb: weightSqnr(model.graph, one),
+    };
   });
   return { model: withGraph(model, graph), layers, groups };
+}
+
+/** A value has one grid, with the most bits that one of its readers or of the values that share the grid asks for. */
+function bitsRead(groups: readonly ActivationGroup[], { layer, activation }: LayerPlan): Bits | "float" {
+  if (activation === "float") return "float";
+  const group = groups.find(({ sites }) => sites.some((site) => site.value === layer.data));
+  return group?.format.bits ?? activation.bits;
+}
+
+function activationRemark({ activation }: LayerPlan, bits: Bits | "float"): readonly string[] {
+  if (activation === "float" || activation.bits === bits) return [];
+  return [
+    `activations have ${bits} bits instead of ${activation.bits}: something else that is on the grid of its input needs them`,
+  ];
+}
+
+/** A weight that something else reads too is not replaced by its codes but stands beside them. */
+function keptRemark(graph: Graph, weight: ValueName): readonly string[] {
+  if (!graph.initializers.has(weight)) return [];
+  const readers = graph.consumers(weight).map(labelOf);
+  const reason = readers.length > 0 ? `read by ${readers.join(", ")}` : "as an output of the model";
+  return [`${weight} stays in the file in float too, ${reason}`];
 }
 
 /** The part of a value's range that what follows can tell apart. */

@@ -73,6 +73,12 @@ describe("writeIntegerProducts", () => {
   const cases: readonly (readonly [about: string, x: Tensor, b: Tensor, operators: string])[] = [
     ["takes the bias into a Gemm", matrix, row, "Gemm Tanh"],
     ["takes a bias of two dimensions into a Gemm", matrix, someFloats([1, 4], 3), "Gemm Tanh"],
+    [
+      "leaves a bias of more dimensions than the product behind a Gemm",
+      matrix,
+      someFloats([1, 1, 4], 3),
+      "Gemm Add Tanh",
+    ],
     ["leaves an addend that is no bias behind a Gemm", matrix, someFloats([3, 4], 3), "Gemm Add Tanh"],
     ["leaves a bias of one value behind a Gemm", matrix, float32Tensor([1], [0.5]), "Gemm Add Tanh"],
     ["leaves a bias beyond int32 behind a Gemm", matrix, float32Tensor([4], [1e9, 0, 0, 1]), "Gemm Add Tanh"],

@@ -50,17 +50,16 @@ export class Streams {
     batches: readonly NamedFeeds[],
   ): Promise<Streams> {
     const streams = new Streams(engine, types, freePrefix(networks.current.graph, "float/"));
-    const held: HeldBatch[] = [];
-    for (const { id, feeds } of batches) {
-      const tensors = await engine.hold(feeds);
-      const renamed = [...tensors].map(
-        ([value, tensor]) => [streams.#nameOf({ from: "float", value }), tensor] as const,
-      );
-      held.push({ id, tensors: new Map([...tensors, ...renamed]) });
-      for (const tensor of tensors.values()) streams.#held.add(tensor);
+    try {
+      const held: HeldBatch[] = [];
+      for (const batch of batches) held.push(await streams.#take(batch));
+      streams.#batches = held;
+      return streams;
+    } catch (error) {
+      // Nobody else knows yet what is held already.
+      await streams.close();
+      throw error;
     }
-    streams.#batches = held;
-    return streams;
   }
 
   /** Folds all batches into statistics, with both networks as one graph: what is compared never leaves the runtime. */
@@ -150,6 +149,14 @@ export class Streams {
       return extractGraph(networks[from].graph, cut, outputs);
     };
     return joinGraphs(part("float"), this.#floatPrefix, part("current"), new Set());
+  }
+
+  /** Hands a batch over; the float network reads it by other names. */
+  async #take({ id, feeds }: NamedFeeds): Promise<HeldBatch> {
+    const tensors = await this.#engine.hold(feeds);
+    for (const tensor of tensors.values()) this.#held.add(tensor);
+    const renamed = [...tensors].map(([value, tensor]) => [this.#nameOf({ from: "float", value }), tensor] as const);
+    return { id, tensors: new Map([...tensors, ...renamed]) };
   }
 
   #isHeld(tap: Tap): boolean {

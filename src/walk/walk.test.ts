@@ -8,6 +8,7 @@ import {
   NetworkWriter,
   networks,
 } from "../../test/networks.js";
+import { quantizeTestModel } from "../../test/quantizing.js";
 import { compensateSlowly } from "../../test/slow-walk.js";
 import { prepareWalk, roundWeights, stepNamed, walkThrough } from "../../test/walking.js";
 import { type Block, findBlocks } from "../blocks/blocks.js";
@@ -94,6 +95,23 @@ describe("walk", () => {
     expect(await difference(model)).toBeLessThan(0.6 * (await difference(current)));
   });
 
+  it("goes past a table that is the last layer's weight too, turned around", async () => {
+    const net = new NetworkWriter();
+    const turned = net.node("Transpose", [net.weight("table", [64, 64])], "turned");
+    let value = net.node("Gather", ["table", "ids"], "looked_up");
+    for (let i = 0; i < 6; i++) value = net.node("Tanh", [net.linear(value, `linear${i}`, [64, 64])], `hidden${i}`);
+    net.node("MatMul", [value, turned], "y");
+    const given = net.finish({ ids: int64Tensor([1, 5], [1, 4, 9, 16, 25]) }, ["y"]);
+    const { report, model } = await quantizeTestModel(engine, given, {
+      formats: [{ weight: { bits: 4 } }],
+      steps: ["bc"],
+    });
+    expect(report.blocks).toBeGreaterThan(3);
+    const skipped = report.steps[0].sites.filter(({ kind }) => kind === "skipped");
+    expect(skipped.map(({ label }) => label)).toEqual(["looked_up"]);
+    expect((await runModel(engine, model, given.feeds)).size).toBe(1);
+  });
+
   it("minds no value that is named like its own", async () => {
     const given = makeResidualNet();
     const { graph } = given.model;
@@ -154,6 +172,23 @@ describe("the tensors that walk holds", () => {
     const counting = countHeld(engine, failing);
     const work = walk({ ...input, engine: counting.engine }, stepNamed("bc").open(context));
     await expect(work).rejects.toMatchObject({ code: "engine/run" });
+    expect(counting.held.size).toBe(0);
+  });
+
+  it("are all released when the runtime does not take a batch", async () => {
+    const { input, context } = await prepare(makeResidualNet());
+    const counting = countHeld(engine);
+    let batches = 0;
+    const full: Engine = {
+      ...counting.engine,
+      async hold(tensors) {
+        if (++batches === 3) throw new RecoupError("engine/crashed", "a fault");
+        return counting.engine.hold(tensors);
+      },
+    };
+    const work = walk({ ...input, engine: full }, stepNamed("bc").open(context));
+    await expect(work).rejects.toMatchObject({ code: "engine/crashed" });
+    expect(counting.total()).toBeGreaterThan(0);
     expect(counting.held.size).toBe(0);
   });
 

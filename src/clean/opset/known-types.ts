@@ -1,5 +1,5 @@
 import type { Graph, Node, ValueName, ValueType } from "../../graph/graph.js";
-import { intAttribute, intsAttribute, isOperator } from "../../graph/node.js";
+import { intAttribute, intsAttribute, isStandard } from "../../graph/node.js";
 import { elementTypeOf } from "../../tensor/element-code.js";
 import type { ElementType } from "../../tensor/element-type.js";
 import { constantTensor } from "../constant-tensor.js";
@@ -30,7 +30,7 @@ export function collectKnownTypes(graph: Graph, outer?: Lookup): Lookup {
     known.set(name, { elementType: tensor.type, rank: tensor.shape.length });
   }
   for (const node of graph.nodes) {
-    if (!isOperator(node, node.opType)) continue;
+    if (!isStandard(node)) continue;
     const rank = rankAfter(node, graph, lookup);
     // The further outputs of other operators are of other types.
     for (const output of node.opType === "Split" ? node.outputs : node.outputs.slice(0, 1)) {

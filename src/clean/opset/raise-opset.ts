@@ -2,7 +2,7 @@ import { RecoupError } from "../../errors.js";
 import { buildGraph, type Graph, type Node, readsOf, type ValueName } from "../../graph/graph.js";
 import { type Model, opsetOf } from "../../graph/model.js";
 import { createNameSource, type NameSource } from "../../graph/names.js";
-import { isOperator } from "../../graph/node.js";
+import { isStandard } from "../../graph/node.js";
 import { mapSubgraphs } from "../../graph/subgraphs.js";
 import { elementTypeOf, shapeOf, type ValueTypes } from "../../graph/value-types.js";
 import type { Tensor } from "../../tensor/tensor.js";
@@ -66,7 +66,7 @@ function convertGraph(graph: Graph, conversion: Conversion, outer?: ConversionSc
 
 /** Applies the changes in the order of their versions: each speaks the operator set the one before it led to. */
 function convertNode(node: Node, from: number, target: number, scope: ConversionScope): readonly Node[] {
-  if (!isOperator(node, node.opType)) return [node];
+  if (!isStandard(node)) return [node];
   const converter = findConverter(node.opType, from);
   if (converter === undefined || converter.version > target) return [node];
   return converter.convert(node, scope).flatMap((next) => convertNode(next, converter.version, target, scope));
