@@ -8,7 +8,6 @@ const errorKinds = {
   "file/not-found": "input",
   "file/unreadable": "input",
   "file/unwritable": "input",
-  "file/exists": "input",
   "onnx/not-a-model": "input",
   "onnx/malformed": "input",
   "onnx/unsupported": "input",

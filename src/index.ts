@@ -2,7 +2,8 @@ export { compareLayers, type LayerComparison } from "./compare/layers.js";
 export { compareLatency, compareOutputs, type LatencyComparison, type OutputComparison } from "./compare/outputs.js";
 export { compensations } from "./compensate/index.js";
 export type { Sample, Samples } from "./data/samples.js";
-export type { Engine, Feeds, OpenOptions, RunMode, RunResult, Session } from "./engine/engine.js";
+export { type SamplesOfOptions, samplesOf } from "./data/samples-of.js";
+export type { Engine, Feeds, HeldTensor, OpenOptions, RunFeeds, RunMode, RunResult, Session } from "./engine/engine.js";
 export { type ErrorCode, type Place, RecoupError } from "./errors.js";
 export { type ClassificationResult, evaluateClassification } from "./evaluate/classification.js";
 export type { Interval, PairedDifference } from "./evaluate/intervals.js";
@@ -10,6 +11,7 @@ export type { Attribute, Graph, Node, Value, ValueName, ValueType } from "./grap
 export type { Model } from "./graph/model.js";
 export { applyPatch, type GraphPatch } from "./graph/patch.js";
 export { type Inspection, inspectModel } from "./inspection.js";
+export type { ExternalReader } from "./onnx/external-data.js";
 export { type EncodedModel, encodeModel, joinChunks, readModel } from "./onnx/model.js";
 export { type OnProgress, type Phase, type QuantizeOutcome, type QuantizeTask, quantizeModel } from "./pipeline.js";
 export { parseRecipe, type Recipe, type RecipeInput } from "./recipe/recipe.js";

@@ -1,8 +1,9 @@
 import { findLayerBlocks } from "./blocks/layer-blocks.js";
 import type { Engine } from "./engine/engine.js";
+import { fedInputs } from "./graph/fed-inputs.js";
 import type { Value } from "./graph/graph.js";
 import { type Model, opsetOf } from "./graph/model.js";
-import { labelOf } from "./graph/node.js";
+import { labelOf, operatorName } from "./graph/node.js";
 import { planModel } from "./pipeline.js";
 import type { Recipe } from "./recipe/recipe.js";
 import { recordSkipped, type SkippedRecord } from "./report/run-report.js";
@@ -24,6 +25,8 @@ export interface Inspection {
   readonly blocks: readonly BlockSummary[];
   readonly quantized: readonly PlannedLayer[];
   readonly skipped: readonly SkippedRecord[];
+  /** What a user should know of the recipe. */
+  readonly warnings: readonly string[];
   readonly metadata: Readonly<Record<string, string>>;
 }
 
@@ -50,7 +53,7 @@ export interface PlannedLayer {
 
 /** @throws RecoupError what the engine throws for a model that does not load */
 export async function inspectModel(model: Model, recipe: Recipe, engine: Engine): Promise<Inspection> {
-  const { float, types, choice } = await planModel(model, recipe, engine);
+  const { float, types, choice, warnings } = await planModel(model, recipe, engine);
   const layers = choice.layers.map(({ layer }) => layer.node);
   const blocks = findLayerBlocks(float.graph, types, layers);
   const { graph } = model;
@@ -58,7 +61,7 @@ export async function inspectModel(model: Model, recipe: Recipe, engine: Engine)
     opset: opsetOf(model),
     irVersion: model.irVersion,
     producer: [model.producerName, model.producerVersion].filter((part) => part !== "").join(" "),
-    inputs: graph.inputs.filter((input) => !graph.initializers.has(input.name)).map(summarize),
+    inputs: fedInputs(graph).map(summarize),
     outputs: graph.outputs.map(summarize),
     nodes: graph.nodes.length,
     operators: countOperators(model),
@@ -77,6 +80,7 @@ export async function inspectModel(model: Model, recipe: Recipe, engine: Engine)
       remarks,
     })),
     skipped: recordSkipped(choice),
+    warnings,
     metadata: Object.fromEntries(model.metadata),
   };
 }
@@ -90,7 +94,7 @@ function summarize(value: Value): ValueSummary {
 function countOperators(model: Model): Inspection["operators"] {
   const counts = new Map<string, number>();
   for (const node of model.graph.nodes) {
-    const name = node.domain === "" ? node.opType : `${node.domain}.${node.opType}`;
+    const name = operatorName(node);
     counts.set(name, (counts.get(name) ?? 0) + 1);
   }
   return [...counts].map(([name, count]) => ({ name, count })).sort((a, b) => b.count - a.count);

@@ -19,7 +19,7 @@ import { estimateRanges, neededDetails } from "./quantize/estimate-ranges.js";
 import { lowerToIntegers } from "./quantize/lower.js";
 import { activationSites, type QuantizedModel, quantize } from "./quantize/quantize.js";
 import { neededOpset, type Recipe } from "./recipe/recipe.js";
-import { wishesOf } from "./recipe/wish.js";
+import { unmatchedPatterns, wishesOf } from "./recipe/wish.js";
 import {
   type RunReport,
   recordActivations,
@@ -55,6 +55,8 @@ export interface Plan {
   readonly types: ValueTypes;
   readonly choice: LayerChoice;
   readonly clean: RunReport["clean"];
+  /** What a user should know of the recipe. */
+  readonly warnings: readonly string[];
 }
 
 /**
@@ -74,6 +76,7 @@ export async function quantizeModel(task: QuantizeTask): Promise<QuantizeOutcome
 
   const indices = chooseSamples(samples.length, recipe.samples, recipe.seed);
   if (indices.length === 0) throw new RecoupError("data/empty", "holds no samples");
+  const fingerprint = await samples.fingerprint(indices);
   const sites = activationSites(plan.float.graph, plan.types, plan.choice);
   const details = neededDetails(sites);
   // An average over the samples in their order needs them one by one.
@@ -94,7 +97,6 @@ export async function quantizeModel(task: QuantizeTask): Promise<QuantizeOutcome
 
   const compensated = await compensate(task, plan, quantized, batches, progress);
   const lowered = lowerToIntegers(compensated.model.graph, plan.float.graph, plan.types);
-  const fingerprint = await samples.fingerprint();
   const model = withMetadata(withGraph(compensated.model, lowered), recipe, fingerprint);
   progress("check", 0);
   await checkRuns(engine, model, samples, indices[0]);
@@ -112,7 +114,7 @@ export async function quantizeModel(task: QuantizeTask): Promise<QuantizeOutcome
       skipped: recordSkipped(plan.choice),
       activations: recordActivations(quantized),
       steps: compensated.steps,
-      warnings: samples.warnings,
+      warnings: [...plan.warnings, ...samples.warnings],
     },
   };
 }
@@ -126,7 +128,16 @@ export async function planModel(model: Model, recipe: Recipe, engine: Engine): P
   const float = wantsIntegers ? prepareForIntegers(raised, before) : raised;
   const types = float === raised ? before : await inferValueTypes(engine, float);
   const choice = chooseLayers(float.graph, types, findLayers(float.graph, types), wishesOf(recipe));
-  return { float, types, choice, clean: cleaned.steps };
+  return { float, types, choice, clean: cleaned.steps, warnings: warnOfPatterns(recipe, model, float) };
+}
+
+/** Layers are chosen by the names that they have in the cleaned network. */
+function warnOfPatterns(recipe: Recipe, given: Model, cleaned: Model): readonly string[] {
+  const unknown = new Set(unmatchedPatterns(recipe, given.graph));
+  return unmatchedPatterns(recipe, cleaned.graph).map((pattern) => {
+    const nothing = unknown.has(pattern) ? "no node" : "only nodes that cleaning takes away or renames";
+    return `the pattern ${pattern} matches ${nothing}`;
+  });
 }
 
 /** Known ranks spare nodes where the meaning of an operator changed with its version. */

@@ -151,6 +151,11 @@ describe("recoup inspect", () => {
     expect((await recoup("inspect", cnn)).stdout).toContain("22 layers");
     const found = JSON.parse((await recoup("inspect", cnn, "--json", "--skip", "op:Gemm")).stdout);
     expect(found.quantized).toHaveLength(21);
+    writeFileSync(at("float.json"), JSON.stringify({ formats: [{ activation: "float" }] }));
+    const told = await recoup("inspect", cnn, "--recipe", at("float.json"), "--weights", "3", "--json");
+    expect(JSON.parse(told.stdout).quantized[0]).toMatchObject({ weightBits: 3, activationBits: "float" });
+    const refused = await recoup("inspect", cnn, "--granularity", "row");
+    expect(refused).toMatchObject({ exitCode: 2, stderr: expect.stringContaining("--granularity: ") });
     expect(found.skipped).toEqual([expect.objectContaining({ opType: "Gemm" })]);
   });
 });
@@ -205,7 +210,26 @@ describe("bad input", () => {
       ["quantize", cnn, "-o", at("no", "out.onnx"), "--data", samples],
       /out\.onnx: the folder .* does not exist/,
     ],
-    ["an output that is the input", ["quantize", cnn, "-o", cnn, "--data", samples], /is the input too/],
+    [
+      "a folder that is a file",
+      ["quantize", cnn, "-o", join(samples, "out.onnx"), "--data", samples],
+      /out\.onnx: .*digits\.npy is no folder/,
+    ],
+    ["samples below a file", ["quantize", cnn, "-o", output, "--data", join(samples, "x")], /digits\.npy\/x: cannot/],
+    ["an output that is the samples", ["quantize", cnn, "-o", samples, "--data", samples], /is an input too/],
+    ["JSON over the samples", quantize(cnn, "--json", samples), /digits\.npy: is an input too/],
+    [
+      "a report over the recipe",
+      quantize(cnn, "--recipe", at("broken.json"), "--report", at("broken.json")),
+      /broken\.json: is an input too/,
+    ],
+    ["a report over the output", quantize(cnn, "--report", output), /out\.onnx: is to be written twice/],
+    [
+      "two reports in one file",
+      quantize(cnn, "--report", at("both"), "--json", at(".", "both")),
+      /both: is to be written twice/,
+    ],
+    ["an output that is the input", ["quantize", cnn, "-o", cnn, "--data", samples], /is an input too/],
     ["a recipe that is no JSON", quantize(cnn, "--recipe", at("broken.json")), /broken\.json: is not JSON/],
     [
       "a recipe that is wrong",

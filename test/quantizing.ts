@@ -13,7 +13,7 @@ export async function quantizeTestModel(
   recipe: RecipeInput = {},
   calibration: readonly Feeds[] = [feeds],
 ): Promise<QuantizeOutcome> {
-  const samples = samplesFrom(feedsSource(calibration, "test"), model.graph.inputs, { hash: async () => "" });
+  const samples = samplesFrom(feedsSource(calibration, "test"), model.graph.inputs);
   return quantizeModel({ model, recipe: parseRecipe(recipe), samples, engine });
 }
 

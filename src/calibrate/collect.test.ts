@@ -7,6 +7,7 @@ import { createRuntimeEngine } from "../node/runtime-engine.js";
 import { float32Tensor, floatTensor } from "../tensor/tensor.js";
 import { collect } from "./collect.js";
 import { observe } from "./observe.js";
+import { OutputErrorStatistic } from "./output-error.js";
 import { RangeStatistic } from "./range.js";
 import { SignalNoiseStatistic } from "./signal-noise.js";
 
@@ -74,6 +75,17 @@ describe("collect", () => {
     };
     await collect(counting, model, statistics, nameOf, samples);
     expect(opened).toEqual([3]);
+  });
+
+  it("gives each of equal keys the result, and one that is named twice no sample twice", async () => {
+    const make = () => new OutputErrorStatistic({ output: "y", rank: 3, channelAxis: 1 });
+    const [first, second, alone] = [make(), make(), make()];
+    const other = rangeOf("y");
+    const model = makePair("float32");
+    await collect(engine, model, [first, other, second, first], nameOf, samples);
+    await collect(engine, model, [alone], nameOf, samples);
+    expect(first.result()).toEqual(alone.result());
+    expect(second.result()).toEqual(alone.result());
   });
 
   it("counts batches, and says which sample an error is in", async () => {

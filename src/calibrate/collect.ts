@@ -15,7 +15,8 @@ export interface NamedRunFeeds {
 }
 
 /**
- * Runs samples through a model and folds them into statistics.
+ * Runs samples through a model and folds them into statistics. The runtime computes equal keys once; each of their
+ * statistics takes in the samples.
  *
  * @param nameOf what a tap is called in the model; undefined where the model does not have it
  * @param onBatch called after each batch
@@ -29,18 +30,18 @@ export async function collect(
   batches: AsyncIterable<NamedRunFeeds> | Iterable<NamedRunFeeds>,
   onBatch: () => void = () => {},
 ): Promise<void> {
-  const unique = [...new Map(statistics.map((statistic) => [statistic.key, statistic])).values()];
-  const { graph, probes } = attachProbes(model, unique, nameOf);
-  const fetch = probes.flatMap((probe) => probe.outputs);
+  const { graph, probes } = attachProbes(model, statistics, nameOf);
+  const fetch = graph.outputs.map((output) => output.name);
   const inputs = new Set(graph.inputs.map((input) => input.name));
   await withSession(engine, withGraph(model, graph), { mode: "exact" }, async (session) => {
     const run = ({ feeds }: NamedRunFeeds) =>
       session.run(new Map([...feeds].filter(([name]) => inputs.has(name))), fetch);
     for await (const [{ id }, { outputs }] of runAhead(batches, run)) {
       try {
-        unique.forEach((statistic, i) => {
-          statistic.update(probes[i].outputs.map((name) => outputs.get(name) as Tensor));
-        });
+        for (const statistic of new Set(statistics)) {
+          const names = probes.get(statistic.key)?.outputs ?? [];
+          statistic.update(names.map((name) => outputs.get(name) as Tensor));
+        }
       } catch (error) {
         throw withPlace(error, { file: id });
       }
@@ -49,17 +50,26 @@ export async function collect(
   });
 }
 
-/** The part of the model that the statistics look at, with their probes; its outputs are the probes' outputs. */
+/**
+ * The part of the model that the statistics look at, with their probes; its outputs are the probes' outputs.
+ *
+ * @returns the probes by the keys of the statistics
+ */
 function attachProbes(
   model: Model,
   statistics: readonly Statistic<unknown>[],
   nameOf: (tap: Tap) => ValueName,
-): { readonly graph: Graph; readonly probes: readonly Probe[] } {
+): { readonly graph: Graph; readonly probes: ReadonlyMap<string, Probe> } {
   const names = createNameSource(model.graph);
-  const probes = statistics.map((statistic) => statistic.probe(statistic.taps.map(nameOf), names, opsetOf(model)));
+  const byKey = new Map<string, Probe>();
+  for (const statistic of statistics) {
+    if (byKey.has(statistic.key)) continue;
+    byKey.set(statistic.key, statistic.probe(statistic.taps.map(nameOf), names, opsetOf(model)));
+  }
+  const probes = [...byKey.values()];
   const nodes: Node[] = [...model.graph.nodes, ...probes.flatMap((probe) => probe.nodes)];
   const initializers = new Map([...model.graph.initializers, ...probes.flatMap((probe) => [...probe.initializers])]);
   const outputs = probes.flatMap((probe) => probe.outputs).map((name): Value => ({ name, type: { kind: "other" } }));
   const whole = buildGraph({ ...model.graph, nodes, initializers, outputs, valueInfo: new Map() });
-  return { graph: extractGraph(whole, [], outputs), probes };
+  return { graph: extractGraph(whole, [], outputs), probes: byKey };
 }

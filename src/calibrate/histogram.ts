@@ -1,6 +1,7 @@
 import type { ValueName } from "../graph/graph.js";
 import type { NameSource } from "../graph/names.js";
 import { type Distribution, distributionOf } from "../math/distribution.js";
+import { clamp } from "../math/round.js";
 import { fromFloat16 } from "../tensor/half.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { ProbeWriter } from "./probe-writer.js";
@@ -55,7 +56,7 @@ export class HistogramStatistic implements Statistic<Distribution> {
     const counts: number[] = [];
     for (const code of orderedCodes) {
       if (this.#counts[code] === 0) continue;
-      values.push(fromFloat16(code));
+      values.push(clamp(fromFloat16(code), -largest, largest));
       counts.push(this.#counts[code]);
     }
     return distributionOf(Float64Array.from(values), Float64Array.from(counts));
@@ -64,9 +65,10 @@ export class HistogramStatistic implements Statistic<Distribution> {
 
 const infinity = 0x7c00;
 const sign = 0x8000;
+const largest = fromFloat16(infinity - 1);
 
-/** The codes of all finite numbers, from the smallest to the largest. */
+/** The codes of all numbers, the infinities included, from the smallest to the largest. */
 const orderedCodes = [
-  ...Array.from({ length: infinity }, (_, i) => sign | (infinity - 1 - i)),
-  ...Array.from({ length: infinity }, (_, i) => i),
+  ...Array.from({ length: infinity + 1 }, (_, i) => sign | (infinity - i)),
+  ...Array.from({ length: infinity + 1 }, (_, i) => i),
 ];

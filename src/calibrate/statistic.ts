@@ -21,7 +21,7 @@ export interface Probe {
  * over all of them; sums are float64, in the order of the samples.
  */
 export interface Statistic<Result> {
-  /** Equal keys are collected once. */
+  /** Statistics of equal keys take in the same, which the runtime computes once. */
   readonly key: string;
   readonly taps: readonly Tap[];
   /**

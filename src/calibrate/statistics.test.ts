@@ -1,8 +1,11 @@
 import { afterAll } from "vitest";
 import { type Pair, type StatisticCase, testStatistic } from "../../test/statistic-contract.js";
-import type { Range } from "../math/distribution.js";
+import { distributionOf, type Range } from "../math/distribution.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
 import type { Limits } from "../operators/limits.js";
+import { fromFloat16, toFloat16 } from "../tensor/half.js";
+import { HistogramStatistic } from "./histogram.js";
+import { MovingAverageStatistic } from "./moving-average.js";
 import { type OutputError, OutputErrorStatistic } from "./output-error.js";
 import { RangeStatistic } from "./range.js";
 import { SignalNoiseStatistic } from "./signal-noise.js";
@@ -27,6 +30,26 @@ const cases: readonly StatisticCase[] = [
     about: "range of the current network",
     make: () => new RangeStatistic({ from: "current", value: "y" }),
     slowly: (pairs) => rangeOf(pairs.flatMap(({ current }) => current)),
+  },
+  {
+    about: "moving average",
+    make: () => new MovingAverageStatistic({ from: "float", value: "y" }),
+    slowly: (pairs) =>
+      pairs
+        .map(({ float }) => rangeOf(float))
+        .reduce((a, b) => ({ low: 0.9 * a.low + 0.1 * b.low, high: 0.9 * a.high + 0.1 * b.high })),
+    isOrdered: true,
+  },
+  {
+    about: "histogram",
+    make: () => new HistogramStatistic({ from: "float", value: "y" }),
+    slowly: (pairs) =>
+      distributionOf(
+        Float64Array.from(
+          pairs.flatMap(({ float }) => float),
+          (x) => fromFloat16(toFloat16(x)),
+        ).sort(),
+      ),
   },
   {
     about: "signal and noise",

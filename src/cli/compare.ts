@@ -1,8 +1,9 @@
 import { Command } from "commander";
 import { printable } from "../errors.js";
+import { describeDb } from "../evaluate/outputs.js";
 import { type CompareOptions, type Comparison, compare } from "../node/compare.js";
 import { wholeNumber } from "./arguments.js";
-import { formatDb, formatMs, formatNats, formatPercent, formatRatio, formatTable } from "./format.js";
+import { formatJson, formatMs, formatNats, formatPercent, formatRatio, formatTable } from "./format.js";
 import { Progress, printWarnings } from "./progress.js";
 
 interface Flags extends CompareOptions {
@@ -29,19 +30,7 @@ async function run(float: string, quantized: string, flags: Flags, signal: Abort
   const onProgress = (done: number) => progress.update("compare", done);
   const result = await compare(float, quantized, { ...options, signal, onProgress }).finally(() => progress.finish());
   printWarnings(result.warnings);
-  process.stdout.write(
-    json ? `${JSON.stringify(toJson(result), undefined, 2)}\n` : summarize(float, quantized, result),
-  );
-}
-
-/** JSON has no infinity: a layer without error has no ratio. */
-function toJson(result: Comparison) {
-  const finite = (db: number) => (Number.isFinite(db) ? db : null);
-  return {
-    ...result,
-    output: { ...result.output, sqnrDb: finite(result.output.sqnrDb) },
-    layers: result.layers.map((layer) => ({ ...layer, sqnrDb: finite(layer.sqnrDb) })),
-  };
+  process.stdout.write(json ? formatJson(result) : summarize(float, quantized, result));
 }
 
 function summarize(float: string, quantized: string, result: Comparison): string {
@@ -53,9 +42,12 @@ function summarize(float: string, quantized: string, result: Comparison): string
       `${formatMs(latency.referenceMs)} → ${formatMs(latency.modelMs)} (${formatRatio(latency.ratio)}), one sample`,
     ],
     ["load", `${formatMs(latency.referenceLoadMs)} → ${formatMs(latency.modelLoadMs)}`],
-    ["output", `agreement ${formatPercent(output.agreement)}, KL ${formatNats(output.kl)}, ${formatDb(output.sqnrDb)}`],
+    [
+      "output",
+      `agreement ${formatPercent(output.agreement)}, KL ${formatNats(output.kl)}, ${describeDb(output.sqnrDb)}`,
+    ],
   ];
-  const worst = layers.map(({ name, sqnrDb }) => [formatDb(sqnrDb), name]);
+  const worst = layers.map(({ name, sqnrDb }) => [describeDb(sqnrDb), name]);
   return [
     `${printable(quantized)} against ${printable(float)}, ${result.samples} samples`,
     formatTable(rows),

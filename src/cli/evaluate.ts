@@ -3,7 +3,7 @@ import { printable } from "../errors.js";
 import type { Interval } from "../evaluate/intervals.js";
 import { type EvaluateOptions, type Evaluation, evaluate } from "../node/evaluate.js";
 import { wholeNumber } from "./arguments.js";
-import { formatMs, formatNats, formatPercent, formatTable } from "./format.js";
+import { formatJson, formatMs, formatNats, formatPercent, formatTable } from "./format.js";
 import { Progress, printWarnings } from "./progress.js";
 
 interface Flags extends EvaluateOptions {
@@ -47,7 +47,7 @@ async function run(path: string, flags: Flags, signal: AbortSignal): Promise<voi
     const { reference, warnings: _, ...own } = result;
     const { agreement, kl, top1Difference } = reference ?? {};
     const beside = reference ? { agreement, kl, top1Difference, reference } : {};
-    process.stdout.write(`${JSON.stringify({ ...own, ...beside }, undefined, 2)}\n`);
+    process.stdout.write(formatJson({ ...own, ...beside }));
   } else process.stdout.write(summarize(path, result));
 }
 

@@ -20,8 +20,16 @@ export function formatPercent(value: number): string {
   return `${value.toFixed(2)} %`;
 }
 
-export function formatDb(db: number): string {
-  return Number.isFinite(db) ? `${db.toFixed(1)} dB` : "no error";
+/**
+ * A result as JSON for machines. JSON has no infinity: a ratio without error (`sqnrDb`) is null, any other number that is
+ * not finite is its name: "-Infinity", "NaN".
+ */
+export function formatJson(data: unknown): string {
+  const plain = (key: string, value: unknown) => {
+    if (typeof value !== "number" || Number.isFinite(value)) return value;
+    return /Db$/.test(key) && value > 0 ? null : String(value);
+  };
+  return `${JSON.stringify(data, plain, 2)}\n`;
 }
 
 export function formatNats(kl: number): string {

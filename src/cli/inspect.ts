@@ -1,26 +1,23 @@
 import { Command } from "commander";
 import { printable } from "../errors.js";
-import { type FileInspection, inspect } from "../node/inspect.js";
-import type { Settings } from "../recipe/settings.js";
-import { bitsOrNone, wholeNumber } from "./arguments.js";
-import { formatBytes, formatTable } from "./format.js";
+import { type FileInspection, type InspectOptions, inspect } from "../node/inspect.js";
+import { formatBytes, formatJson, formatTable } from "./format.js";
+import { addRecipeOptions } from "./recipe-options.js";
 
-interface Flags extends Settings {
+interface Flags extends InspectOptions {
   readonly json?: boolean;
 }
 
-export function inspectCommand(): Command {
-  return new Command("inspect")
+export function inspectCommand(signal: AbortSignal): Command {
+  const command = new Command("inspect")
     .description("Say what a model is, which layers would be quantized and which not, and why.")
-    .argument("<model>", "the ONNX model")
-    .option("--weights <bits>", "as in quantize", wholeNumber("--weights", 0))
-    .option("--activations <bits>", "as in quantize", bitsOrNone)
-    .option("--skip <patterns...>", "as in quantize")
+    .argument("<model>", "the ONNX model");
+  return addRecipeOptions(command)
     .option("--json", "print JSON to stdout")
-    .addHelpText("after", "\nExample:\n  recoup inspect model.onnx")
-    .action(async (model: string, { json, ...settings }: Flags) => {
-      const found = await inspect(model, settings);
-      process.stdout.write(json ? `${JSON.stringify(found, undefined, 2)}\n` : summarize(found));
+    .addHelpText("after", "\nExample:\n  recoup inspect model.onnx --weights 4")
+    .action(async (model: string, { json, ...options }: Flags) => {
+      const found = await inspect(model, { ...options, signal });
+      process.stdout.write(json ? formatJson(found) : summarize(found));
     });
 }
 

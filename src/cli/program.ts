@@ -19,8 +19,8 @@ Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.
 Example:
   recoup quantize model.onnx -o small.onnx --data pictures/ --weights 4 --steps bc`,
     );
-  for (const command of [inspectCommand(), quantizeCommand(signal), evaluateCommand(signal), compareCommand(signal)]) {
-    program.addCommand(command.exitOverride());
+  for (const create of [inspectCommand, quantizeCommand, evaluateCommand, compareCommand]) {
+    program.addCommand(create(signal).exitOverride());
   }
   return program;
 }

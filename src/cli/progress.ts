@@ -1,3 +1,4 @@
+import { printable } from "../errors.js";
 import { formatMs } from "./format.js";
 
 /** At most this many redraws a second. */
@@ -44,6 +45,9 @@ export class Progress {
 }
 
 /** Lines about what was assumed, on stderr. */
-export function printWarnings(warnings: readonly string[]): void {
-  for (const warning of warnings) process.stderr.write(`warning: ${warning}\n`);
+export function printWarnings(
+  warnings: readonly string[],
+  stream: Pick<NodeJS.WriteStream, "write"> = process.stderr,
+): void {
+  for (const warning of warnings) stream.write(`warning: ${printable(warning)}\n`);
 }

@@ -2,13 +2,14 @@ import { writeFileSync } from "node:fs";
 import { Command } from "commander";
 import { compensations } from "../compensate/index.js";
 import { printable, RecoupError } from "../errors.js";
-import { checkOutput } from "../node/model-source.js";
-import { type Quantized, type QuantizeOptions, quantize } from "../node/quantize.js";
-import { rangeEstimators } from "../quantize/estimators/index.js";
+import { describeDb } from "../evaluate/outputs.js";
+import { checkDistinct, checkOutput, filesWritten } from "../node/model-source.js";
+import { filesRead, type Quantized, type QuantizeOptions, quantize } from "../node/quantize.js";
 import { renderReport } from "../report/html.js";
-import { bitsOrNone, commaList, wholeNumber } from "./arguments.js";
-import { formatBytes, formatDb, formatMs, formatNats, formatPercent, formatRatio, formatTable } from "./format.js";
+import { commaList, wholeNumber } from "./arguments.js";
+import { formatBytes, formatJson, formatMs, formatNats, formatPercent, formatRatio, formatTable } from "./format.js";
 import { Progress, printWarnings } from "./progress.js";
+import { addRecipeOptions } from "./recipe-options.js";
 
 interface Flags extends QuantizeOptions {
   readonly output: string;
@@ -16,27 +17,17 @@ interface Flags extends QuantizeOptions {
   readonly json?: string | true;
 }
 
-const estimatorHelp = rangeEstimators.map(({ name, summary }) => `${name} (${summary})`).join(", ");
-
 export function quantizeCommand(signal: AbortSignal): Command {
-  return new Command("quantize")
+  const command = new Command("quantize")
     .description("Write a small model: round weights and activations, compensate, say what it gained and cost.")
     .argument("<model>", "the ONNX model")
     .requiredOption("-o, --output <file>", "where to write the small model")
     .requiredOption("--data <path>", "calibration samples: a folder of pictures, .npy, .npz or .jsonl")
-    .option("--samples <count>", "how many of them to use (default: 128)", wholeNumber("--samples", 1))
-    .option("--weights <bits>", "bits of the weights, 2 to 8 (default: 8)", wholeNumber("--weights", 0))
-    .option("--activations <bits>", "bits of the activations, 2 to 8, or none (default: 8)", bitsOrNone)
-    .option("--range <estimator>", `range of weights and activations: ${estimatorHelp}; default: minmax`)
-    .option("--granularity <kind>", "what shares a scale: channel, tensor or group:SIZE (default: channel)")
-    .option("--symmetric", "symmetric weights at every width (default: at 8 bits only)")
-    .option("--storage <kind>", "how codes below 8 bits are stored: packed, int8 or onnx (default: packed)")
-    .option("--steps <names>", `compensations, in order: ${stepHelp()} (default: none)`, commaList)
-    .option("--recipe <file>", "a recipe in JSON; flags override it")
     .option("--preprocess <file>", "a Hugging Face preprocessor_config.json (default: the one beside the model)")
-    .option("--skip <patterns...>", "nodes to leave in float: names with * for any text, or op:Conv")
-    .option("--seed <number>", "chooses the samples (default: 0)", wholeNumber("--seed", 0))
-    .option("--threads <count>", "threads of the runtime (default: one a core)", wholeNumber("--threads", 1))
+    .option("--samples <count>", "how many of them to use (default: 128)", wholeNumber("--samples", 1))
+    .option("--seed <number>", "chooses the samples (default: 0)", wholeNumber("--seed", 0));
+  return addRecipeOptions(command)
+    .option("--steps <names>", `compensations, in order: ${stepHelp()} (default: none)`, commaList)
     .option("--report <file>", "write a report for people, in HTML")
     .option("--json [file]", "write the report as JSON, to stdout where no file is given")
     .addHelpText(
@@ -52,14 +43,16 @@ Examples:
 
 async function run(model: string, flags: Flags, signal: AbortSignal): Promise<void> {
   const { report, json, ...options } = flags;
-  for (const path of [report, json]) if (typeof path === "string") checkOutput(path, [model, options.output]);
+  const texts = [report, json === "-" ? undefined : json].filter((path) => typeof path === "string");
+  for (const path of texts) checkOutput(path, [model, ...filesRead(options)]);
+  checkDistinct([...filesWritten(options.output), ...texts]);
   const progress = new Progress();
   const result = await quantize(model, { ...options, signal, onProgress: progress.update }).finally(() =>
     progress.finish(),
   );
   printWarnings(result.report.warnings);
   if (report !== undefined) writeText(report, renderReport(model, options.output, result));
-  const data = () => `${JSON.stringify(jsonOf(model, options.output, result), undefined, 2)}\n`;
+  const data = () => formatJson(jsonOf(model, options.output, result));
   if (json === true || json === "-") process.stdout.write(data());
   else {
     if (json !== undefined) writeText(json, data());
@@ -84,7 +77,7 @@ function summarize(model: string, output: string, { report, cost, elapsedMs }: Q
     ["load", `${formatMs(latency.referenceLoadMs)} → ${formatMs(latency.modelLoadMs)}`],
     [
       "error",
-      `agreement ${formatPercent(error.agreement)}, KL ${formatNats(error.kl)}, ${formatDb(error.sqnrDb)}` +
+      `agreement ${formatPercent(error.agreement)}, KL ${formatNats(error.kl)}, ${describeDb(error.sqnrDb)}` +
         ` (${error.samples} calibration samples)`,
     ],
     [

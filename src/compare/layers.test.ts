@@ -65,6 +65,17 @@ describe("compareLayers", () => {
     ]);
   });
 
+  it("puts a layer first that returns NaN", async () => {
+    const { model, feeds } = makeProduct(1);
+    const broken = makeProduct(0.9, {
+      initializers: { w: float32Tensor([2, 2], [0.9, 0, 0, 0.9]), v: float32Tensor([2, 2], [Number.NaN, 0, 0, 2]) },
+    });
+    expect(await compared(model, broken.model, feeds)).toEqual([
+      { name: "double", value: "z", sqnrDb: Number.NEGATIVE_INFINITY },
+      { name: "product", value: "y", sqnrDb: expect.closeTo(20, 4) },
+    ]);
+  });
+
   it("compares a quantized model with the one it was made of", async () => {
     const given = makeResidualNet();
     const { model } = await quantizeTestModel(engine, given);

@@ -6,6 +6,7 @@ import { oldestTarget } from "../clean/opset/versions.js";
 import type { NamedFeeds } from "../engine/batch.js";
 import type { Engine } from "../engine/engine.js";
 import { sqnrDb } from "../evaluate/outputs.js";
+import { fedInputs } from "../graph/fed-inputs.js";
 import type { Graph, Node, ValueName } from "../graph/graph.js";
 import { joinGraphs } from "../graph/join.js";
 import { type Model, opsetOf, withGraph } from "../graph/model.js";
@@ -39,9 +40,7 @@ export async function compareLayers(
   const shared = sharedLayerOutputs(reference.graph, model.graph, types);
   if (shared.length === 0) return [];
   const statistics = shared.map(({ value }) => new SignalNoiseStatistic(value));
-  const fed = reference.graph.inputs
-    .map((input) => input.name)
-    .filter((name) => !reference.graph.initializers.has(name));
+  const fed = fedInputs(reference.graph).map((input) => input.name);
   // One graph has one version of the standard's operators.
   const [older, newer] = [opsetOf(reference), opsetOf(model)].sort((a, b) => a - b);
   const opset = older === newer ? newer : Math.max(newer, oldestTarget);

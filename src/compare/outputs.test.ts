@@ -4,7 +4,7 @@ import type { Sample } from "../data/samples.js";
 import type { Session } from "../engine/engine.js";
 import { divergence } from "../evaluate/outputs.js";
 import { float32Tensor, floatTensor, int64Tensor, type Tensor } from "../tensor/tensor.js";
-import { compareLatency, compareOutputs } from "./outputs.js";
+import { compareLatency, compareOutputs, warnOfOutputs } from "./outputs.js";
 
 const sample = (...values: readonly number[]): Sample => ({
   id: "",
@@ -32,7 +32,16 @@ describe("compareOutputs", () => {
       sqnrDb: Number.POSITIVE_INFINITY,
       agreement: 100,
       kl: 0,
+      brokenSamples: 0,
     });
+  });
+
+  it("counts samples that lost their numbers, and says so", async () => {
+    const broken = makeSession(([a, ...rest]) => [a > 5 ? Number.NaN : a, ...rest]);
+    const found = await compareOutputs(same, broken, all(...two));
+    expect(found).toMatchObject({ samples: 2, sqnrDb: Number.NEGATIVE_INFINITY, brokenSamples: 1 });
+    expect(warnOfOutputs(found)).toEqual([expect.stringContaining("NaN or infinity")]);
+    expect(warnOfOutputs(await compareOutputs(broken, broken, all(...two)))).toEqual([]);
   });
 
   it("adds up over samples", async () => {

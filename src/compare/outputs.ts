@@ -2,7 +2,7 @@ import type { Sample } from "../data/samples.js";
 import type { RunResult, Session } from "../engine/engine.js";
 import { RecoupError } from "../errors.js";
 import { quantile } from "../evaluate/latency.js";
-import { argMax, divergence, type SignalNoise, signalNoise, sqnrDb } from "../evaluate/outputs.js";
+import { argMax, divergence, isAsFinite, type SignalNoise, signalNoise, sqnrDb } from "../evaluate/outputs.js";
 import { isFloatType } from "../tensor/element-type.js";
 import { elementCount } from "../tensor/shape.js";
 import { float32Values, type Tensor } from "../tensor/tensor.js";
@@ -16,6 +16,8 @@ export interface OutputComparison {
   readonly agreement: number;
   /** Mean divergence of the softmax of the rows of the first float output, in nats. */
   readonly kl: number;
+  /** Samples on which the model returns NaN or an infinity where the reference returns a number. */
+  readonly brokenSamples: number;
 }
 
 export interface LatencyComparison {
@@ -45,14 +47,19 @@ export async function compareOutputs(
   let rows = 0;
   let agreements = 0;
   let kl = 0;
+  let brokenSamples = 0;
   for await (const { feeds } of samples) {
     const truth = await reference.run(feeds);
     const other = await model.run(feeds);
     const compared = pairs(reference, model, truth, other);
+    let isBroken = false;
     for (const [left, right] of compared) {
-      const { signal, noise } = signalNoise(float32Values(left), float32Values(right));
+      const [expected, found] = [float32Values(left), float32Values(right)];
+      const { signal, noise } = signalNoise(expected, found);
       total = { signal: total.signal + signal, noise: total.noise + noise };
+      isBroken ||= !isAsFinite(expected, found);
     }
+    if (isBroken) brokenSamples++;
     const [first] = compared;
     for (const [left, right] of first ? pairRows(...first) : []) {
       rows++;
@@ -64,7 +71,15 @@ export async function compareOutputs(
   }
   if (count === 0) throw new RecoupError("data/empty", "holds no samples");
   const perRow = Math.max(rows, 1);
-  return { samples: count, sqnrDb: sqnrDb(total), agreement: (100 * agreements) / perRow, kl: kl / perRow };
+  const agreement = (100 * agreements) / perRow;
+  return { samples: count, sqnrDb: sqnrDb(total), agreement, kl: kl / perRow, brokenSamples };
+}
+
+/** What the user must be told about a comparison besides its figures. */
+export function warnOfOutputs({ brokenSamples, samples }: OutputComparison): readonly string[] {
+  if (brokenSamples === 0) return [];
+  const where = `on ${brokenSamples} of ${samples} samples`;
+  return [`the quantized model returns NaN or infinity where the original returns numbers, ${where}`];
 }
 
 /** How often the two models take turns. */

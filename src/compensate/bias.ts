@@ -25,7 +25,7 @@ const limitedRounds = 3;
  * counts is the one it lets through, which the mean of mostly cut-off values does not know: there the zero of the
  * derivative is approached by Newton steps, and each channel keeps the best bias seen, no change included.
  *
- * @see Gong et al., Bias Compensation, arXiv:2404.01892, section 3; METHODS 3.1, 3.5
+ * @see Gong et al., Bias Compensation, arXiv:2404.01892, section 3; docs/methods/bias-compensation.md
  */
 export const biasCompensation = defineStep<BiasSite, OutputError, Bias>({
   name: "bc",

@@ -13,9 +13,15 @@ import type { SampleSource } from "./sample-source.js";
  */
 export function arraySource(arrays: ReadonlyMap<ValueName, Tensor>, description: string): SampleSource {
   const length = commonLength(arrays);
-  const load = async (index: number) =>
-    new Map([...arrays].map(([name, array]) => [name, rowOf(array, index)] as const));
-  return { length, description, warnings: [], idOf: String, load, contents: () => partsOf(arrays) };
+  const rowsOf = (index: number) => new Map([...arrays].map(([name, array]) => [name, rowOf(array, index)] as const));
+  return {
+    length,
+    description,
+    warnings: [],
+    idOf: String,
+    load: async (index) => rowsOf(index),
+    contents: (index) => partsOf(rowsOf(index)),
+  };
 }
 
 /** Samples that are all there, as a `.jsonl` file gives them. */
@@ -26,9 +32,7 @@ export function feedsSource(samples: readonly Feeds[], description: string): Sam
     warnings: [],
     idOf: String,
     load: async (index) => samples[index],
-    *contents() {
-      for (const feeds of samples) yield* partsOf(feeds);
-    },
+    contents: (index) => partsOf(samples[index]),
   };
 }
 
@@ -43,8 +47,14 @@ export function pictureOfArray(array: Tensor, index: number): Picture {
   return { width, height, channels: array.shape[3] === 3 ? 3 : 1, pixels: rowOf(array, index).bytes() };
 }
 
-/** The parts of a fingerprint: names, types, shapes and bytes. */
-export function* partsOf(tensors: ReadonlyMap<ValueName, Tensor>): Generator<string | Uint8Array> {
+/** What makes pictures differ. */
+export function* partsOfPicture({ width, height, channels, pixels }: Picture): Generator<string | Uint8Array> {
+  yield JSON.stringify([width, height, channels]);
+  yield pixels;
+}
+
+/** Names, types, shapes and bytes: what makes tensors differ. */
+function* partsOf(tensors: ReadonlyMap<ValueName, Tensor>): Generator<string | Uint8Array> {
   for (const [name, tensor] of tensors) {
     yield JSON.stringify([name, tensor.type, tensor.shape]);
     yield tensor.bytes();

@@ -1,5 +1,6 @@
 import { withPlace } from "../errors.js";
 import type { Value } from "../graph/graph.js";
+import type { Parts } from "./fingerprint.js";
 import type { Picture } from "./picture.js";
 import { pictureInput } from "./picture-input.js";
 import { pictureTensor, pixelValues } from "./picture-tensor.js";
@@ -14,8 +15,12 @@ export interface Pictures {
   idOf(index: number): string;
   /** @throws RecoupError `data/unreadable` */
   decode(index: number): Promise<Picture>;
-  /** Names and contents, in order, for a fingerprint. */
-  contents(): AsyncIterable<string | Uint8Array> | Iterable<string | Uint8Array>;
+  /**
+   * The picture as it is kept, for a fingerprint.
+   *
+   * @throws RecoupError `data/unreadable`
+   */
+  contents(index: number): Parts;
 }
 
 /**
@@ -45,9 +50,9 @@ export function pictureSource(pictures: Pictures, inputs: readonly Value[], prep
         throw withPlace(error, { field: `picture ${pictures.idOf(index)}` });
       }
     },
-    async *contents() {
+    async *contents(index) {
       yield JSON.stringify([shown, input]);
-      yield* pictures.contents();
+      yield* pictures.contents(index);
     },
   };
 }

@@ -1,6 +1,7 @@
 import type { Feeds } from "../engine/engine.js";
 import { withPlace } from "../errors.js";
 import type { Value } from "../graph/graph.js";
+import { fingerprintOf, type Parts } from "./fingerprint.js";
 import { checkFeeds } from "./fit.js";
 import { readAhead } from "./read-ahead.js";
 import type { Samples } from "./samples.js";
@@ -15,24 +16,24 @@ export interface SampleSource {
   idOf(index: number): string;
   /** @throws RecoupError `data/unreadable`, `data/mismatch` */
   load(index: number): Promise<Feeds>;
-  /** Everything that decides what the feeds are, in order. */
-  contents(): AsyncIterable<string | Uint8Array> | Iterable<string | Uint8Array>;
+  /**
+   * Everything that decides what the feeds of a sample are, but for its name.
+   *
+   * @throws RecoupError `data/unreadable`
+   */
+  contents(index: number): Parts;
 }
-
-/** SHA-256, hexadecimal, of parts in order; where one part ends and the next begins makes a difference. */
-export type HashParts = (parts: AsyncIterable<string | Uint8Array> | Iterable<string | Uint8Array>) => Promise<string>;
 
 export interface SamplesOptions {
   /** Index of the right class of every sample, where it is known. */
   readonly labels?: readonly number[];
-  readonly hash: HashParts;
   /** What errors name where they know no better. */
   readonly file?: string;
 }
 
 /** Samples of a source, checked against the model's inputs when they are read. */
-export function samplesFrom(source: SampleSource, inputs: readonly Value[], options: SamplesOptions): Samples {
-  const { labels, hash } = options;
+export function samplesFrom(source: SampleSource, inputs: readonly Value[], options: SamplesOptions = {}): Samples {
+  const { labels } = options;
   const load = async (index: number) => {
     if (!Number.isInteger(index) || index < 0 || index >= source.length) throw new RangeError(`no sample ${index}`);
     const id = source.idOf(index);
@@ -44,15 +45,17 @@ export function samplesFrom(source: SampleSource, inputs: readonly Value[], opti
       throw withPlace(error, { file: options.file });
     }
   };
-  let fingerprint: Promise<string> | undefined;
+  async function* contents(indices: readonly number[]) {
+    for (const index of indices) {
+      yield source.idOf(index);
+      yield* source.contents(index);
+    }
+  }
   return {
     length: source.length,
     description: source.description,
     warnings: source.warnings,
-    fingerprint: () => {
-      fingerprint ??= hash(source.contents());
-      return fingerprint;
-    },
+    fingerprint: (indices) => fingerprintOf(contents(indices)),
     read: (indices) => readAhead(indices, load),
   };
 }

@@ -16,8 +16,13 @@ export interface Samples {
   readonly description: string;
   /** What the user should know about them: assumptions made where nothing was said. */
   readonly warnings: readonly string[];
-  /** SHA-256, hexadecimal, of everything that decides what the feeds are, order included. */
-  fingerprint(): Promise<string>;
+  /**
+   * SHA-256, hexadecimal, of everything that decides what the feeds of the given samples are: contents, names and order.
+   * Other samples are not looked at.
+   *
+   * @throws RecoupError `data/unreadable`
+   */
+  fingerprint(indices: readonly number[]): Promise<string>;
   /**
    * The samples of the given indices, in that order, prepared ahead of whoever reads them.
    *

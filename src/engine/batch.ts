@@ -1,3 +1,4 @@
+import { fedInputs } from "../graph/fed-inputs.js";
 import type { Model } from "../graph/model.js";
 import { shapeOf, type ValueTypes } from "../graph/value-types.js";
 import { isFloatType } from "../tensor/element-type.js";
@@ -32,9 +33,7 @@ export async function chooseBatchSize(
   types: ValueTypes,
   [first, second]: readonly NamedFeeds[],
 ): Promise<number> {
-  const declared = [...model.graph.inputs, ...model.graph.outputs].filter(
-    ({ name }) => !model.graph.initializers.has(name),
-  );
+  const declared = [...fedInputs(model.graph), ...model.graph.outputs];
   const isOpen = declared.every(({ name }) => {
     const size = shapeOf(types, name)?.[0];
     return size !== undefined && typeof size !== "number";

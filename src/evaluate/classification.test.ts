@@ -3,7 +3,7 @@ import { makeSession } from "../../test/sessions.js";
 import type { Sample } from "../data/samples.js";
 import { float32Tensor, floatTensor, int64Tensor } from "../tensor/tensor.js";
 import { evaluateClassification } from "./classification.js";
-import { wilsonInterval } from "./intervals.js";
+import { pairedDifference, wilsonInterval } from "./intervals.js";
 
 /** A sample is the scores of its classes: the models of these tests return what they are fed, changed a little. */
 async function* samplesOf(
@@ -52,13 +52,13 @@ describe("evaluateClassification", () => {
     expect(reference?.metrics.top1).toBe(50);
     expect(reference?.agreement).toBe(50);
     expect(reference?.top1Difference.difference).toBe(0);
-    expect(reference?.top1Difference.confidence95[1]).toBeCloseTo(100 * 1.959963984540054 * Math.sqrt(0.5 / 4), 6);
+    expect(reference?.top1Difference).toEqual(pairedDifference(1, 1, 4));
     expect(reference?.kl).toBeGreaterThan(0.5);
   });
 
   it("finds nothing between a model and itself", async () => {
     const { reference } = await evaluateClassification(same, same, samplesOf(...six), options);
-    expect(reference).toMatchObject({ agreement: 100, kl: 0, top1Difference: { difference: 0, confidence95: [0, 0] } });
+    expect(reference).toMatchObject({ agreement: 100, kl: 0, top1Difference: pairedDifference(0, 0, six.length) });
   });
 
   it.each([

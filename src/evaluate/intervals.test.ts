@@ -42,23 +42,53 @@ describe("wilsonInterval", () => {
 });
 
 describe("pairedDifference", () => {
-  it("is what the differences of single samples say", () => {
-    const cases = fc
-      .tuple(fc.nat(40), fc.nat(40), fc.nat(40))
-      .filter(([wins, losses, ties]) => wins + losses + ties > 0);
+  // contingencytables 3.1 (Fagerland, Lydersen and Laake, Statistical Analysis of Contingency Tables, 2017, chapter 8),
+  // tests/testthat/test-ch8.R: complete response to consolidation therapy, Cavo et al., 2012, with the pseudo-frequencies
+  // of Agresti and Min.
+  it("is the published one", () => {
+    const { difference, confidence95 } = pairedDifference(6, 16, 59 + 6 + 16 + 80);
+    expect(difference).toBeCloseTo(-6.21, 2);
+    expect(confidence95[0]).toBeCloseTo(-11.82, 2);
+    expect(confidence95[1]).toBeCloseTo(-0.45, 2);
+  });
+
+  const cases = fc.tuple(fc.nat(40), fc.nat(40), fc.nat(40)).filter(([wins, losses, ties]) => wins + losses + ties > 0);
+
+  it("is what the differences of single samples say, half a one more in each cell", () => {
     fc.assert(
       fc.property(cases, ([wins, losses, ties]) => {
-        const each = [wins, losses, ties].flatMap((n, i) => new Array<number>(n).fill([1, -1, 0][i]));
-        const mean = each.reduce((sum, value) => sum + value, 0) / each.length;
-        const variance = each.reduce((sum, value) => sum + (value - mean) ** 2, 0) / each.length;
-        const half = 1.959963984540054 * Math.sqrt(variance / each.length);
-        const { difference, confidence95 } = pairedDifference(wins, losses, each.length);
-        expect(difference).toBeCloseTo(100 * mean, 8);
-        expect(confidence95[0]).toBeCloseTo(100 * (mean - half), 6);
-        expect(confidence95[1]).toBeCloseTo(100 * (mean + half), 6);
+        const cells = [wins + 0.5, losses + 0.5, ties + 1];
+        const signs = [1, -1, 0];
+        const weighted = (value: (sign: number) => number) =>
+          cells.reduce((sum, weight, i) => sum + weight * value(signs[i]), 0);
+        const total = weighted(() => 1);
+        const mean = weighted((sign) => sign) / total;
+        const variance = weighted((sign) => (sign - mean) ** 2) / total;
+        const half = 1.959963984540054 * Math.sqrt(variance / total);
+        const { difference, confidence95 } = pairedDifference(wins, losses, wins + losses + ties);
+        expect(difference).toBeCloseTo((100 * (wins - losses)) / (wins + losses + ties), 8);
+        expect(confidence95[0]).toBeCloseTo(Math.max(-100, 100 * (mean - half)), 6);
+        expect(confidence95[1]).toBeCloseTo(Math.min(100, 100 * (mean + half)), 6);
       }),
       { numRuns: 100, seed: 1 },
     );
+  });
+
+  it("holds the difference, stays within ±100 and never claims to be certain", () => {
+    fc.assert(
+      fc.property(cases, ([wins, losses, ties]) => {
+        const { difference, confidence95 } = pairedDifference(wins, losses, wins + losses + ties);
+        const [low, high] = confidence95;
+        expect(low).toBeGreaterThanOrEqual(-100);
+        expect(high).toBeLessThanOrEqual(100);
+        expect(low).toBeLessThanOrEqual(difference + 1e-9);
+        expect(high).toBeGreaterThanOrEqual(difference - 1e-9);
+        expect(high - low).toBeGreaterThan(0.1);
+      }),
+      { numRuns: 300, seed: 1 },
+    );
+    const [low, high] = pairedDifference(0, 0, 10).confidence95;
+    expect([low, high]).toEqual([expect.closeTo(-16.33, 2), expect.closeTo(16.33, 2)]);
   });
 
   it("is narrower than the interval of either share", () => {

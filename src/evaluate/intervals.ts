@@ -2,7 +2,7 @@
 export type Interval = readonly [low: number, high: number];
 
 /** Quantile of the normal distribution that leaves 2.5 % on either side. */
-const z = 1.959963984540054;
+export const z = 1.959963984540054;
 
 /**
  * Wilson's interval for a share, in percent. Unlike the textbook interval it is right near 0 and 100 % too.
@@ -26,15 +26,18 @@ export interface PairedDifference {
 
 /**
  * How much more often one model is right than another on the same samples. Samples on which both are right or both are
- * wrong say nothing, so the interval is far narrower than that of either accuracy.
+ * wrong say nothing, so the interval is far narrower than that of either accuracy. Half a sample is added to each of the
+ * four cells (both right, either one, none): without it, ten samples without a difference would prove that there is none.
  *
  * @param wins samples that only the first model gets right
  * @param losses samples that only the second one gets right
+ * @see Agresti and Min, Simple improved confidence intervals for comparing matched proportions, 2005
  */
 export function pairedDifference(wins: number, losses: number, count: number): PairedDifference {
   if (count === 0) return { difference: 0, confidence95: [-100, 100] };
-  const mean = (wins - losses) / count;
-  const variance = Math.max((wins + losses) / count - mean ** 2, 0);
-  const half = z * Math.sqrt(variance / count);
-  return { difference: 100 * mean, confidence95: [100 * (mean - half), 100 * (mean + half)] };
+  const total = count + 2;
+  const centre = (wins - losses) / total;
+  const half = z * Math.sqrt(((wins + losses + 1) / total - centre ** 2) / total);
+  const confidence95 = [100 * Math.max(-1, centre - half), 100 * Math.min(1, centre + half)] as const;
+  return { difference: (100 * (wins - losses)) / count, confidence95 };
 }

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { argMax, divergence, isAmongLargest, signalNoise, sqnrDb } from "./outputs.js";
+import { argMax, describeDb, divergence, isAmongLargest, isAsFinite, signalNoise, sqnrDb } from "./outputs.js";
 
 const of = (...values: readonly number[]) => Float32Array.from(values);
 const { NEGATIVE_INFINITY: never, NaN: unknown } = Number;
@@ -100,7 +100,44 @@ describe("sqnrDb", () => {
     expect(sqnrDb(signalNoise(of(0, 0), of(0, 0)))).toBe(Number.POSITIVE_INFINITY);
     expect(sqnrDb({ signal: 10, noise: 1 })).toBeCloseTo(10, 12);
     expect(sqnrDb(signalNoise(of(10, 0), of(9, 0)))).toBeCloseTo(20, 12);
-    expect(sqnrDb(signalNoise(of(1), of(unknown)))).toBeNaN();
+  });
+
+  it("takes the same infinity on both sides for no error", () => {
+    expect(sqnrDb(signalNoise(of(3, never), of(3, never)))).toBe(Number.POSITIVE_INFINITY);
+    expect(sqnrDb(signalNoise(of(10, never, -never), of(9, never, -never)))).toBeCloseTo(20, 12);
+  });
+
+  it.each([
+    ["NaN for a number", [1, 2], [1, unknown]],
+    ["a number for NaN", [1, unknown], [1, 2]],
+    ["NaN on both sides", [1, unknown], [1, unknown]],
+    ["infinity for a number", [1, 2], [1, never]],
+    ["a number for infinity", [1, never], [1, 2]],
+    ["the other infinity", [1, never], [1, -never]],
+    ["an error where there is no signal", [0, 0], [0, 1]],
+  ])("is all error for %s", (_about, left, right) => {
+    expect(sqnrDb(signalNoise(of(...left), of(...right)))).toBe(never);
+  });
+
+  it("is all error where sums of squares overflowed", () => {
+    expect(sqnrDb({ signal: Number.POSITIVE_INFINITY, noise: 1 })).toBe(never);
+  });
+});
+
+describe("describeDb", () => {
+  it("does not call the worst ratio none", () => {
+    expect([12.34, Number.POSITIVE_INFINITY, never].map(describeDb)).toEqual(["12.3 dB", "no error", "all error"]);
+  });
+});
+
+describe("isAsFinite", () => {
+  it.each([
+    [[1, 2], [3, 4], true],
+    [[1, 2], [1, unknown], false],
+    [[1, 2], [1, never], false],
+    [[1, unknown, never], [1, 2, unknown], true],
+  ])("of %j and %j", (left, right, expected) => {
+    expect(isAsFinite(of(...left), of(...right))).toBe(expected);
   });
 });
 

@@ -44,19 +44,37 @@ export interface SignalNoise {
   readonly noise: number;
 }
 
+/** Where both are the same infinity, as masked scores are, there is neither signal nor noise. */
 export function signalNoise(reference: Float32Array, other: Float32Array): SignalNoise {
   let signal = 0;
   let noise = 0;
   for (let i = 0; i < reference.length; i++) {
+    if (reference[i] === other[i] && !Number.isFinite(reference[i])) continue;
     signal += reference[i] ** 2;
     noise += (reference[i] - other[i]) ** 2;
   }
   return { signal, noise };
 }
 
-/** Signal to quantization noise ratio in decibels; infinite where there is no noise. */
+/**
+ * Signal to quantization noise ratio in decibels: infinite where there is no noise, -infinite where there is no signal or
+ * the two differ by more than numbers can say. Never NaN, so that ratios can be sorted.
+ */
 export function sqnrDb({ signal, noise }: SignalNoise): number {
-  return noise === 0 ? Number.POSITIVE_INFINITY : 10 * Math.log10(signal / noise);
+  if (noise === 0) return Number.POSITIVE_INFINITY;
+  const isComparable = Number.isFinite(signal) && Number.isFinite(noise);
+  return isComparable ? 10 * Math.log10(signal / noise) : Number.NEGATIVE_INFINITY;
+}
+
+/** A ratio of `sqnrDb` for people. */
+export function describeDb(db: number): string {
+  if (Number.isFinite(db)) return `${db.toFixed(1)} dB`;
+  return db === Number.POSITIVE_INFINITY ? "no error" : "all error";
+}
+
+/** Whether an output holds finite numbers wherever the reference does. */
+export function isAsFinite(reference: Float32Array, other: Float32Array): boolean {
+  return reference.every((value, i) => !Number.isFinite(value) || Number.isFinite(other[i]));
 }
 
 function isDistribution(values: Float32Array): boolean {
@@ -68,7 +86,7 @@ function isDistribution(values: Float32Array): boolean {
   return Math.abs(sum - 1) < 1e-3;
 }
 
-function logSoftmax(values: Float32Array): Float64Array {
+export function logSoftmax(values: Float32Array): Float64Array {
   const largest = values.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
   const sum = values.reduce((total, value) => total + Math.exp(value - largest), 0);
   return Float64Array.from(values, (value) => value - largest - Math.log(sum));

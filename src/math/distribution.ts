@@ -54,6 +54,9 @@ export function distributionOf(values: Float64Array | Float32Array, counts?: Flo
   return values.length === 0 ? new SortedValues(Float64Array.of(0)) : new SortedValues(values, counts);
 }
 
+/** With fewer distinct values than this for each level, going through the values is faster than to look for the levels. */
+const valuesPerLevel = 8;
+
 class SortedValues implements Distribution {
   readonly low: number;
   readonly high: number;
@@ -67,6 +70,9 @@ class SortedValues implements Distribution {
   readonly #counts: Float64Array;
   readonly #sums: Float64Array;
   readonly #squares: Float64Array;
+  /** Index of the first value in each of equally wide parts of the range: where to look for a place. */
+  readonly #parts: Int32Array;
+  readonly #partsPerUnit: number;
 
   constructor(values: Float64Array | Float32Array, counts?: Float64Array) {
     const size = values.length;
@@ -76,6 +82,11 @@ class SortedValues implements Distribution {
     this.#counts = new Float64Array(size + 1);
     this.#sums = new Float64Array(size + 1);
     this.#squares = new Float64Array(size + 1);
+    this.#parts = new Int32Array(size + 2).fill(size);
+    const perUnit = size / (this.high - this.low);
+    this.#partsPerUnit = Number.isFinite(perUnit) ? perUnit : 0;
+    for (let i = size - 1; i >= 0; i--) this.#parts[this.#partOf(values[i])] = i;
+    for (let part = size; part >= 0; part--) this.#parts[part] = Math.min(this.#parts[part], this.#parts[part + 1]);
     for (let i = 0; i < size; i++) {
       const count = counts === undefined ? 1 : counts[i];
       this.#counts[i + 1] = this.#counts[i] + count;
@@ -125,6 +136,22 @@ class SortedValues implements Distribution {
   }
 
   squaredError(first: number, step: number, levels: number): number {
+    return this.#values.length < valuesPerLevel * levels
+      ? this.#errorByValue(first, step, levels)
+      : this.#errorByLevel(first, step, levels);
+  }
+
+  #errorByValue(first: number, step: number, levels: number): number {
+    let error = 0;
+    for (let i = 0; i < this.#values.length; i++) {
+      const level = Math.min(Math.max(Math.round((this.#values[i] - first) / step), 0), levels - 1);
+      const distance = this.#values[i] - (first + level * step);
+      error += (this.#counts[i + 1] - this.#counts[i]) * distance * distance;
+    }
+    return error;
+  }
+
+  #errorByLevel(first: number, step: number, levels: number): number {
     let error = 0;
     let start = 0;
     for (let i = 0; i < levels; i++) {
@@ -141,14 +168,21 @@ class SortedValues implements Distribution {
 
   /** Index of the first value that is not below a place. */
   #indexOf(place: number): number {
-    let from = 0;
-    let to = this.#values.length;
+    if (!(place > this.low)) return 0;
+    if (place > this.high) return this.#values.length;
+    const part = this.#partOf(place);
+    let from = this.#parts[part];
+    let to = this.#parts[part + 1];
     while (from < to) {
       const middle = (from + to) >>> 1;
       if (this.#values[middle] < place) from = middle + 1;
       else to = middle;
     }
     return from;
+  }
+
+  #partOf(place: number): number {
+    return Math.floor((place - this.low) * this.#partsPerUnit);
   }
 
   /** The value at a rank, repetitions counted. */

@@ -1,11 +1,18 @@
 import { compareLayers, type LayerComparison } from "../compare/layers.js";
-import { compareLatency, compareOutputs, type LatencyComparison, type OutputComparison } from "../compare/outputs.js";
+import {
+  compareLatency,
+  compareOutputs,
+  type LatencyComparison,
+  type OutputComparison,
+  warnOfOutputs,
+} from "../compare/outputs.js";
 import type { Sample } from "../data/samples.js";
+import type { Engine } from "../engine/engine.js";
 import { inferValueTypes } from "../engine/infer-types.js";
-import { withPlace } from "../errors.js";
-import { openDataFor, openModel } from "./model-source.js";
+import { RecoupError, withPlace } from "../errors.js";
+import { type ModelSource, openDataFor, openModel } from "./model-source.js";
 import { createRuntimeEngine } from "./runtime-engine.js";
-import { withBoth } from "./side-by-side.js";
+import { naming, withBoth } from "./side-by-side.js";
 
 export interface CompareOptions {
   /** Samples, labelled or not. */
@@ -25,7 +32,7 @@ export interface Comparison {
   readonly latencyRatio: number;
   readonly latency: LatencyComparison;
   readonly output: OutputComparison;
-  /** Worst first. */
+  /** Worst first; none where a warning says why. */
   readonly layers: readonly LayerComparison[];
   readonly warnings: readonly string[];
 }
@@ -48,21 +55,39 @@ export async function compare(floatPath: string, path: string, options: CompareO
   let done = 0;
   const step = () => options.onProgress?.(++done / (2 * count));
   try {
-    const { output, latency } = await withBoth(reference.model, source.model, options, async (left, right) => {
+    const { output, latency } = await withBoth(reference, source, options, async (left, right) => {
       const few: Sample[] = [];
       for await (const sample of samples.read(indices.slice(0, 12))) few.push(sample);
       const timed = await compareLatency(left, right, few);
       return { output: await compareOutputs(left, right, samples.read(indices), step), latency: timed };
     });
-    const types = await inferValueTypes(engine, reference.model);
-    const layers = await compareLayers(engine, reference.model, source.model, types, samples.read(indices), step);
-    const named = layers.length > 0 ? [] : ["no layer has an output of the same name in both models"];
+    const compared = await layersOf(engine, reference, source, samples.read(indices), step);
     const sizeRatio = source.bytes / reference.bytes;
-    const warnings = [...samples.warnings, ...named];
+    const warnings = [...samples.warnings, ...warnOfOutputs(output), ...compared.warnings];
+    const { layers } = compared;
     return { samples: count, sizeRatio, latencyRatio: latency.ratio, latency, output, layers, warnings };
   } catch (error) {
     throw withPlace(error, { file: path });
   } finally {
     await engine.close();
+  }
+}
+
+/** Both models as one graph may be more than the runtime or an operator set takes; the other figures stand without it. */
+async function layersOf(
+  engine: Engine,
+  reference: ModelSource,
+  source: ModelSource,
+  samples: AsyncIterable<Sample>,
+  onSample: () => void,
+): Promise<Pick<Comparison, "layers" | "warnings">> {
+  try {
+    const types = await inferValueTypes(naming(engine, reference.path), reference.model);
+    const layers = await compareLayers(engine, reference.model, source.model, types, samples, onSample);
+    return { layers, warnings: layers.length > 0 ? [] : ["no layer has an output of the same name in both models"] };
+  } catch (error) {
+    if (!(error instanceof RecoupError) || !["engine/refused", "onnx/unsupported"].includes(error.code)) throw error;
+    const { field } = error.place;
+    return { layers: [], warnings: [`layers were not compared: ${field ? `${field}: ` : ""}${error.message}`] };
   }
 }

@@ -167,7 +167,7 @@ describe("a folder of pictures", () => {
     await writePicture("print/b.png", [3, 2, 1]);
     const folder = join(root, "print");
     const preprocess = write("half.json", '{"rescale_factor": 0.5}');
-    const fingerprint = async (options = {}) => (await openDataset(folder, color, options)).fingerprint();
+    const fingerprint = async (options = {}) => (await openDataset(folder, color, options)).fingerprint([0, 1]);
     const first = await fingerprint();
     expect(first).toMatch(/^[0-9a-f]{64}$/);
     expect(await fingerprint()).toBe(first);
@@ -176,6 +176,21 @@ describe("a folder of pictures", () => {
     await writePicture("print/b.png", [3, 2, 2]);
     others.push(await fingerprint());
     expect(new Set([first, ...others]).size).toBe(4);
+  });
+
+  it("looks only at the samples of a fingerprint, and names one that is gone", async () => {
+    await writePicture("some/a.png", [1, 2, 3]);
+    await writePicture("some/b.png", [3, 2, 1]);
+    await writePicture("some/c.png", [3, 2, 1]);
+    const samples = await openDataset(join(root, "some"), color);
+    const [a, b, c] = await Promise.all([[0], [1], [2]].map((indices) => samples.fingerprint(indices)));
+    expect(new Set([a, b, c]).size).toBe(3);
+    rmSync(join(root, "some/b.png"));
+    expect(await samples.fingerprint([0])).toBe(a);
+    await expect(samples.fingerprint([0, 1])).rejects.toMatchObject({
+      code: "data/unreadable",
+      place: { file: join(root, "some/b.png") },
+    });
   });
 });
 
@@ -252,6 +267,8 @@ describe("lines of JSON", () => {
 describe("openDataset", () => {
   it.each([
     ["nothing there", () => join(root, "nowhere"), "file/not-found"],
+    ["a path through a file", () => join(write("data.npy", "x"), "x"), "file/unreadable"],
+    ["a name that is too long", () => join(root, "n".repeat(300)), "file/unreadable"],
     ["a file of another kind", () => write("data.bin", "x"), "data/unreadable"],
     ["a folder without pictures", () => dirname(write("empty/readme.txt", "x")), "data/empty"],
     ["a file without samples", () => write("empty.jsonl", "\n"), "data/empty"],

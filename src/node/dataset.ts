@@ -1,7 +1,6 @@
-import { createHash } from "node:crypto";
-import { existsSync, statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { basename, extname, join } from "node:path";
-import { arraySource, feedsSource, isPictureArray, partsOf, pictureOfArray } from "../data/array-source.js";
+import { arraySource, feedsSource, isPictureArray, partsOfPicture, pictureOfArray } from "../data/array-source.js";
 import { checkNames } from "../data/fit.js";
 import { readJsonl } from "../data/jsonl.js";
 import { checkLabelCount, type Labels, labelsOfArray, readLabels } from "../data/labels.js";
@@ -11,11 +10,12 @@ import { takesPictures } from "../data/picture-input.js";
 import { type Pictures, pictureSource } from "../data/picture-source.js";
 import { assumedPreprocess } from "../data/preprocess.js";
 import { type PreprocessConfig, readPreprocessConfig } from "../data/preprocess-config.js";
-import { type HashParts, type SampleSource, samplesFrom } from "../data/sample-source.js";
+import { type SampleSource, samplesFrom } from "../data/sample-source.js";
 import type { Samples } from "../data/samples.js";
 import { RecoupError, withPlace } from "../errors.js";
 import type { Value, ValueName } from "../graph/graph.js";
 import type { Tensor } from "../tensor/tensor.js";
+import { isFolder } from "./file-stats.js";
 import { readWholeFile } from "./model-file.js";
 import { labelFile, labelPictures, listPictures, picturesOfFolder } from "./picture-folder.js";
 
@@ -45,7 +45,7 @@ export async function openDataset(
   try {
     const { source, labels } = openSource(path, inputs, options);
     if (source.length === 0) throw new RecoupError("data/empty", "holds no samples");
-    return samplesFrom(source, inputs, { labels, hash: sha256, file: path });
+    return samplesFrom(source, inputs, { labels, file: path });
   } catch (error) {
     throw withPlace(error, { file: path });
   }
@@ -57,7 +57,7 @@ interface Opened {
 }
 
 function openSource(path: string, inputs: readonly Value[], options: DatasetOptions): Opened {
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return openFolder(path, inputs, options);
+  if (isFolder(path)) return openFolder(path, inputs, options);
   switch (extname(path).toLowerCase()) {
     case ".npy": {
       const array = readNpy(readWholeFile(path));
@@ -106,7 +106,7 @@ function openPictureArray(path: string, array: Tensor, inputs: readonly Value[],
     description: `${length} pictures of ${basename(path)}`,
     idOf: String,
     decode: async (index) => pictureOfArray(array, index),
-    contents: () => partsOf(new Map([["pictures", array]])),
+    contents: (index) => partsOfPicture(pictureOfArray(array, index)),
   };
   return withListedLabels(preparePictures(pictures, inputs, options), options);
 }
@@ -181,12 +181,3 @@ function readLabelFile<Result>(path: string, use: (labels: Labels) => Result): R
 function withWarnings(source: SampleSource, warnings: readonly string[]): SampleSource {
   return { ...source, warnings: [...source.warnings, ...warnings] };
 }
-
-const sha256: HashParts = async (parts) => {
-  const hash = createHash("sha256");
-  for await (const part of parts) {
-    const bytes = typeof part === "string" ? new TextEncoder().encode(part) : part;
-    hash.update(`${typeof part} ${bytes.byteLength}\n`).update(bytes);
-  }
-  return hash.digest("hex");
-};

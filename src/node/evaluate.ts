@@ -1,5 +1,5 @@
 import type { Session } from "../engine/engine.js";
-import { withPlace } from "../errors.js";
+import { RecoupError, withPlace } from "../errors.js";
 import { type ClassificationResult, evaluateClassification } from "../evaluate/classification.js";
 import { openDataFor, openModel, sha256OfFile } from "./model-source.js";
 import { withBoth, withOne } from "./side-by-side.js";
@@ -46,11 +46,13 @@ export async function evaluate(path: string, options: EvaluateOptions): Promise<
     const judge = (session: Session, other?: Session) =>
       evaluateClassification(session, other, samples.read(indices), settings);
     const result = reference
-      ? await withBoth(source.model, reference.model, options, judge)
-      : await withOne(source.model, options, judge);
+      ? await withBoth(source, reference, options, judge)
+      : await withOne(source, options, judge);
     const model = { bytes: source.bytes, sha256: sha256OfFile(path) };
     return { task: options.task, ...result, model, warnings: samples.warnings };
   } catch (error) {
-    throw withPlace(error, { file: path });
+    // What the models threw names them; what is wrong with a label is wrong where the labels stand.
+    const isLabel = error instanceof RecoupError && error.code === "data/label";
+    throw withPlace(error, { file: isLabel ? (options.labels ?? options.data) : path });
   }
 }

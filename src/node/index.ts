@@ -1,7 +1,7 @@
 export { type CompareOptions, type Comparison, compare } from "./compare.js";
 export { type DatasetOptions, openDataset } from "./dataset.js";
 export { type EvaluateOptions, type Evaluation, evaluate } from "./evaluate.js";
-export { type FileInspection, inspect } from "./inspect.js";
+export { type FileInspection, type InspectOptions, inspect } from "./inspect.js";
 export { readModelFile, writeModelFile } from "./model-file.js";
 export { type Cost, type Quantized, type QuantizeOptions, quantize } from "./quantize.js";
 export { createRuntimeEngine, type RuntimeOptions } from "./runtime-engine.js";

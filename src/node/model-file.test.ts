@@ -21,7 +21,7 @@ import { makeNode } from "../graph/node.js";
 import { bytesFor } from "../tensor/element-type.js";
 import { elementCount } from "../tensor/shape.js";
 import { float32Values, type Tensor } from "../tensor/tensor.js";
-import { readModelFile, readWholeFile, writeModelFile } from "./model-file.js";
+import { readModelFile, readWholeFile, sizeOfModelFile, writeModelFile } from "./model-file.js";
 
 let folder: string;
 const at = (...names: readonly string[]) => join(folder, ...names);
@@ -54,6 +54,12 @@ describe("writeModelFile", () => {
     expect(writeModelFile(at("y.onnx"), largeModel())).toBe(readFileSync(at("y.onnx")).length);
     expect(readdirSync(folder)).toEqual(["y.onnx"]);
     expect(await runFile(at("y.onnx"), x)).toHaveLength(1000);
+  });
+
+  it.each([1e9, 0])("knows the size before it writes, with an inline limit of %i", (inlineLimit) => {
+    const size = sizeOfModelFile(largeModel(), { inlineLimit });
+    expect(readdirSync(folder)).toEqual([]);
+    expect(size).toBe(writeModelFile(at("model.onnx"), largeModel(), { inlineLimit }));
   });
 
   it("puts large tensors of large models into a second file that stock onnxruntime reads", async () => {
@@ -101,6 +107,22 @@ describe("writeModelFile", () => {
       expect.objectContaining({ code: "file/unwritable", place: { file: at("no", "y.onnx") } }),
     );
     expect(readdirSync(folder)).toEqual([]);
+  });
+
+  it("says so where the folder is a file, and where the name is too long", () => {
+    writeFileSync(at("file"), "");
+    for (const path of [at("file", "y.onnx"), at(`${"n".repeat(300)}.onnx`)]) {
+      expect(() => writeModelFile(path, largeModel())).toThrow(
+        expect.objectContaining({ code: "file/unwritable", place: { file: path } }),
+      );
+    }
+    expect(readdirSync(folder)).toEqual(["file"]);
+  });
+
+  it("writes the longest name that there is", () => {
+    const name = `${"n".repeat(250)}.onnx`;
+    writeModelFile(at(name), largeModel());
+    expect(readdirSync(folder)).toEqual([name]);
   });
 
   it.each([

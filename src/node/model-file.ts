@@ -10,15 +10,15 @@ import {
   realpathSync,
   renameSync,
   rmSync,
-  statSync,
   writeSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { RecoupError, withPlace } from "../errors.js";
 import type { Model } from "../graph/model.js";
 import type { ExternalReader } from "../onnx/external-data.js";
-import { encodeModel, readModel } from "../onnx/model.js";
+import { type EncodedModel, encodeModel, readModel } from "../onnx/model.js";
 import { bytesOfChunk, type Chunk, totalSize } from "../onnx/wire.js";
+import { isFolder, statsOfEntry } from "./file-stats.js";
 
 export interface WriteOptions {
   /** For a file that nobody needs after a crash: not forced to the disk. */
@@ -57,12 +57,26 @@ export function readModelFile(path: string): Model {
  * tensors throws
  */
 export function writeModelFile(path: string, model: Model, options: WriteOptions = {}): number {
-  const tensorBytes = [...model.graph.initializers.values()].reduce((sum, tensor) => sum + tensor.sizeBytes, 0);
-  const isLarge = tensorBytes > (options.inlineLimit ?? defaultInlineLimit);
-  const { chunks, externalChunks } = encodeModel(model, isLarge ? { externalLocation: `${basename(path)}.data` } : {});
+  const { chunks, externalChunks } = encodeFile(basename(path), model, options);
   const external = externalChunks.length > 0 ? [{ path: `${path}.data`, chunks: externalChunks }] : [];
   writeFiles([...external, { path, chunks }], options);
   return totalSize(chunks) + totalSize(externalChunks);
+}
+
+/**
+ * Size in bytes of what `writeModelFile` would write.
+ *
+ * @throws RecoupError `onnx/unsupported` for a model that no file can hold
+ */
+export function sizeOfModelFile(model: Model, options: WriteOptions = {}): number {
+  const { chunks, externalChunks } = encodeFile("model.onnx", model, options);
+  return totalSize(chunks) + totalSize(externalChunks);
+}
+
+function encodeFile(name: string, model: Model, options: WriteOptions): EncodedModel {
+  const tensorBytes = [...model.graph.initializers.values()].reduce((sum, tensor) => sum + tensor.sizeBytes, 0);
+  const isLarge = tensorBytes > (options.inlineLimit ?? defaultInlineLimit);
+  return encodeModel(model, isLarge ? { externalLocation: `${name}.data` } : {});
 }
 
 /**
@@ -144,13 +158,14 @@ interface NewFile {
 /** All are written before the first takes its name: chunks may come from the very files that are replaced. */
 function writeFiles(files: readonly NewFile[], options: WriteOptions): void {
   const suffix = `${randomUUID().slice(0, 8)}.tmp`;
-  const temporaryOf = (path: string) => `${path}.${suffix}`;
+  // A name of its own, so that it is not too long where the target's is not.
+  const temporaries = files.map(({ path }, i) => join(dirname(path), `.recoup-${i}-${suffix}`));
   for (const { path } of files) refuseFolder(path);
   try {
-    for (const { path, chunks } of files) writeNewFile(temporaryOf(path), chunks, options);
-    for (const { path } of files) renameSync(temporaryOf(path), path);
+    for (const [i, { chunks }] of files.entries()) writeNewFile(temporaries[i], chunks, options);
+    for (const [i, { path }] of files.entries()) renameSync(temporaries[i], path);
   } catch (cause) {
-    for (const { path } of files) rmSync(temporaryOf(path), { force: true });
+    for (const temporary of temporaries) if (statsOfEntry(temporary)) rmSync(temporary);
     const code = (cause as NodeJS.ErrnoException).code;
     if (cause instanceof RecoupError || code === undefined) throw cause;
     const file = files[files.length - 1].path;
@@ -160,7 +175,7 @@ function writeFiles(files: readonly NewFile[], options: WriteOptions): void {
 
 /** Nothing takes the name of a folder, and by then the file of the tensors would have taken its own. */
 function refuseFolder(path: string): void {
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) {
+  if (isFolder(path)) {
     throw new RecoupError("file/unwritable", "is a folder", { file: path });
   }
 }

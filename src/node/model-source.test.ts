@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { makeTestModel, someFloats } from "../../test/models.js";
 import { makeNode } from "../graph/node.js";
 import { writeModelFile } from "./model-file.js";
-import { checkOutput, fedInputs, openModel, sha256OfFile } from "./model-source.js";
+import { checkDistinct, checkModelOutput, checkOutput, openModel, sha256OfFile } from "./model-source.js";
 
 let folder: string;
 const at = (...names: readonly string[]) => join(folder, ...names);
@@ -41,10 +41,6 @@ describe("openModel", () => {
       expect.objectContaining({ code: "onnx/external-data", message: expect.stringContaining("m.onnx.data") }),
     );
   });
-
-  it("knows what a caller has to feed", () => {
-    expect(fedInputs(model).map(({ name }) => name)).toEqual(["x"]);
-  });
 });
 
 it("gives the SHA-256 of a file", () => {
@@ -70,25 +66,55 @@ describe("checkOutput", () => {
     expect(() => checkOutput(at("folder"), [])).toThrow(refused("is a folder"));
   });
 
+  it.each([
+    ["a folder that is a file", () => at("file", "out"), "file is no folder"],
+    ["a folder below a file", () => at("file", "no", "out"), "does not exist"],
+    ["the name of a folder", () => `${at("out")}/`, "name of a folder"],
+    ["no name", () => "", "is a folder"],
+    ["a name that is too long", () => at("n".repeat(300)), "ENAMETOOLONG"],
+  ])("refuses %s", (_about, path, message) => {
+    writeFileSync(at("file"), "");
+    expect(() => checkOutput(path(), [])).toThrow(refused(message));
+  });
+
   it("refuses an input, however it is spelled", () => {
     writeFileSync(at("in"), "in");
     symlinkSync(folder, at("alias"));
     linkSync(at("in"), at("twin"));
     for (const name of [at("in"), relative(process.cwd(), at("in")), at("alias", "in"), at("twin")]) {
-      expect(() => checkOutput(name, [at("in")])).toThrow(refused("is the input too"));
+      expect(() => checkOutput(name, [at("in")])).toThrow(refused("is an input too"));
     }
   });
 
   it("refuses what an input leads to, and takes a link to an input, which only the link's place is given to", () => {
     writeFileSync(at("in"), "in");
     symlinkSync("in", at("link"));
-    expect(() => checkOutput(at("in"), [at("link")])).toThrow(refused("is the input too"));
+    expect(() => checkOutput(at("in"), [at("link")])).toThrow(refused("is an input too"));
     expect(() => checkOutput(at("link"), [at("in")])).not.toThrow();
   });
 
-  it("refuses a name whose second file is an input", () => {
-    expect(() => checkOutput(at("out"), [at("in"), at("out.data")])).toThrow(
+  it("refuses an input that is not there yet, behind a folder's other name", () => {
+    symlinkSync(folder, at("alias"));
+    expect(() => checkOutput(at("alias", "in"), [at("in")])).toThrow(refused("is an input too"));
+  });
+
+  it("refuses a model whose second file is an input", () => {
+    expect(() => checkOutput(at("out"), [at("in"), at("out.data")])).not.toThrow();
+    expect(() => checkModelOutput(at("in"), [at("in")])).toThrow(refused("is an input too"));
+    expect(() => checkModelOutput(at("out"), [at("in"), at("out.data")])).toThrow(
       expect.objectContaining({ place: { file: at("out.data") } }),
     );
+  });
+});
+
+describe("checkDistinct", () => {
+  it("refuses a file that is to be written twice, however it is spelled", () => {
+    symlinkSync(folder, at("alias"));
+    expect(() => checkDistinct([at("a"), at("b"), at("c")])).not.toThrow();
+    for (const twin of [at("a"), at("alias", "a"), relative(process.cwd(), at("a"))]) {
+      expect(() => checkDistinct([at("a"), at("b"), twin])).toThrow(
+        expect.objectContaining({ code: "file/unwritable", place: { file: twin } }),
+      );
+    }
   });
 });

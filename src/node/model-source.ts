@@ -1,12 +1,13 @@
 import { createHash } from "node:crypto";
-import { existsSync, lstatSync, type Stats, statSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { lstatSync, realpathSync } from "node:fs";
+import { basename, dirname, join, resolve, sep } from "node:path";
 import type { Samples } from "../data/samples.js";
 import { RecoupError } from "../errors.js";
-import type { Value } from "../graph/graph.js";
+import { fedInputs } from "../graph/fed-inputs.js";
 import type { Model } from "../graph/model.js";
 import { filesOfGraph } from "../onnx/references.js";
 import { openDataset } from "./dataset.js";
+import { isFolder, statsOf, statsOfEntry } from "./file-stats.js";
 import { readModelFile, readWholeFile } from "./model-file.js";
 
 /** A model of a file, and what reports say of the file. */
@@ -24,7 +25,7 @@ export function openModel(path: string): ModelSource {
   const model = readModelFile(path);
   const files = [path, ...[...filesOfGraph(model.graph)].map((location) => join(dirname(path), location))];
   const sizes = files.map((file) => {
-    const stats = statsOf(statSync, file);
+    const stats = statsOf(file);
     if (stats !== undefined) return stats.size;
     throw new RecoupError("onnx/external-data", `keeps tensors in ${file}, which cannot be read`, { file: path });
   });
@@ -40,48 +41,92 @@ export function sha256OfFile(path: string): string {
   return hash.digest("hex");
 }
 
-/** What a caller has to feed: initializers that are listed as inputs have values already. */
-export function fedInputs(model: Model): readonly Value[] {
-  return model.graph.inputs.filter((input) => !model.graph.initializers.has(input.name));
-}
-
 /** Data for a model, prepared as the configuration beside the model says where none is given. */
 export async function openDataFor(
   source: ModelSource,
   data: string,
   options: { readonly preprocess?: string; readonly labels?: string } = {},
 ): Promise<Samples> {
-  return openDataset(data, fedInputs(source.model), { ...options, modelFolder: dirname(source.path) });
+  return openDataset(data, fedInputs(source.model.graph), { ...options, modelFolder: dirname(source.path) });
 }
 
 /**
  * Refuses an output before any work is done.
  *
- * @throws RecoupError `file/unwritable` for a missing folder, a folder in its place, or one of the inputs
+ * @param inputs what is read, of which nothing may be replaced; nothing need be there
+ * @throws RecoupError `file/unwritable` for a place that no file can have, a folder in its place, or one of the inputs
  */
 export function checkOutput(path: string, inputs: readonly string[]): void {
-  const folder = dirname(resolve(path));
-  if (!existsSync(folder))
-    throw new RecoupError("file/unwritable", `the folder ${folder} does not exist`, { file: path });
-  if (statsOf(statSync, path)?.isDirectory()) throw new RecoupError("file/unwritable", "is a folder", { file: path });
-  for (const written of [path, `${path}.data`]) {
-    if (inputs.some((input) => wouldReplace(written, input))) {
-      throw new RecoupError("file/unwritable", "is the input too: the original would be lost", { file: written });
+  const refuse = (message: string) => new RecoupError("file/unwritable", message, { file: path });
+  const full = resolve(path);
+  const folder = dirname(full);
+  if (statsOf(folder) === undefined) throw refuse(`the folder ${folder} does not exist`);
+  if (!isFolder(folder)) throw refuse(`${folder} is no folder`);
+  if (isFolder(full)) throw refuse("is a folder");
+  if (path.endsWith("/") || path.endsWith(sep)) throw refuse("is the name of a folder");
+  const problem = problemOf(full);
+  if (problem !== undefined) throw refuse(`cannot be written (${problem})`);
+  refuseInput(path, inputs);
+}
+
+/**
+ * Like `checkOutput`, for a model: it may need a second file for its tensors.
+ *
+ * @throws RecoupError `file/unwritable`
+ */
+export function checkModelOutput(path: string, inputs: readonly string[]): void {
+  checkOutput(path, inputs);
+  for (const written of filesWritten(path)) refuseInput(written, inputs);
+}
+
+function refuseInput(path: string, inputs: readonly string[]): void {
+  if (inputs.some((input) => wouldReplace(path, input))) {
+    throw new RecoupError("file/unwritable", "is an input too: the original would be lost", { file: path });
+  }
+}
+
+/**
+ * Refuses files to write of which one would replace another.
+ *
+ * @throws RecoupError `file/unwritable`
+ */
+export function checkDistinct(outputs: readonly string[]): void {
+  for (const [i, path] of outputs.entries()) {
+    if (outputs.slice(0, i).some((other) => wouldReplace(path, other))) {
+      throw new RecoupError("file/unwritable", "is to be written twice", { file: path });
     }
+  }
+}
+
+/** A model and the file of its tensors, where it has one. */
+export function filesWritten(model: string): readonly string[] {
+  return [model, `${model}.data`];
+}
+
+/** Why no file can stand there: a name that is too long. */
+function problemOf(path: string): string | undefined {
+  try {
+    lstatSync(path);
+    return undefined;
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    return code === "ENOENT" ? undefined : code;
   }
 }
 
 /** Also where the two are spelled differently. A link in the output's place is replaced, not what it leads to. */
 function wouldReplace(output: string, input: string): boolean {
-  if (resolve(output) === resolve(input)) return true;
-  const [there, original] = [statsOf(lstatSync, output), statsOf(statSync, input)];
+  if (placeOf(output) === placeOf(input)) return true;
+  const [there, original] = [statsOfEntry(output), statsOf(input)];
   return there !== undefined && there.ino === original?.ino && there.dev === original.dev;
 }
 
-function statsOf(read: (path: string) => Stats, path: string): Stats | undefined {
+/** A path without links among its folders, for a file that need not be there. */
+function placeOf(path: string): string {
+  const full = resolve(path);
   try {
-    return read(path);
+    return join(realpathSync(dirname(full)), basename(full));
   } catch {
-    return undefined;
+    return full;
   }
 }

@@ -1,10 +1,9 @@
 import { type Dirent, readdirSync, type Stats, statSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { checkLabelCount, checkLabelRows, type Labels } from "../data/labels.js";
 import type { Pictures } from "../data/picture-source.js";
 import { RecoupError } from "../errors.js";
-import { decodePictureFile, pictureName } from "./pictures.js";
+import { decodePictureFile, pictureName, readPictureFile } from "./pictures.js";
 
 /** The file that gives the labels of the pictures beside it. */
 export const labelFile = "labels.csv";
@@ -65,11 +64,8 @@ export function picturesOfFolder({ folder, names }: PictureFolder): Pictures {
     description: `${names.length} pictures of ${basename(folder)}`,
     idOf: (index) => names[index],
     decode: (index) => decodePictureFile(join(folder, names[index])),
-    async *contents() {
-      for (const name of names) {
-        yield name;
-        yield await readFile(join(folder, name));
-      }
+    async *contents(index) {
+      yield await readPictureFile(join(folder, names[index]));
     },
   };
 }

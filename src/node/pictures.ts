@@ -14,17 +14,23 @@ export const pictureName = /\.(jpe?g|png|webp)$/i;
  * @throws RecoupError `data/unreadable` for what is no such file, is damaged or is larger than `mostPixels`
  */
 export async function decodePictureFile(path: string): Promise<Picture> {
-  try {
-    return await decodePicture(await readFile(path));
-  } catch (cause) {
-    if (cause instanceof RecoupError) throw new RecoupError(cause.code, cause.message, { file: path }, { cause });
-    throw new RecoupError(
-      "data/unreadable",
-      `cannot be read as a picture (${reasonOf(cause)})`,
-      { file: path },
-      { cause },
-    );
-  }
+  const bytes = await readPictureFile(path);
+  return decodePicture(bytes).catch((cause) => {
+    throw unreadable(path, cause);
+  });
+}
+
+/** @throws RecoupError `data/unreadable` */
+export async function readPictureFile(path: string): Promise<Uint8Array> {
+  return readFile(path).catch((cause) => {
+    throw unreadable(path, cause);
+  });
+}
+
+function unreadable(path: string, cause: unknown): RecoupError {
+  if (cause instanceof RecoupError) return new RecoupError(cause.code, cause.message, { file: path }, { cause });
+  const message = `cannot be read as a picture (${reasonOf(cause)})`;
+  return new RecoupError("data/unreadable", message, { file: path }, { cause });
 }
 
 async function decodePicture(bytes: Uint8Array): Promise<Picture> {

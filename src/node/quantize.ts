@@ -1,26 +1,28 @@
 import { basename } from "node:path";
-import { compareLatency, compareOutputs, type LatencyComparison, type OutputComparison } from "../compare/outputs.js";
+import {
+  compareLatency,
+  compareOutputs,
+  type LatencyComparison,
+  type OutputComparison,
+  warnOfOutputs,
+} from "../compare/outputs.js";
 import { chooseSamples } from "../data/choose.js";
 import type { Sample, Samples } from "../data/samples.js";
 import { withPlace } from "../errors.js";
 import type { Model } from "../graph/model.js";
 import { type Phase, quantizeModel } from "../pipeline.js";
-import type { RecipeInput } from "../recipe/recipe.js";
-import { resolveRecipe, type Settings } from "../recipe/settings.js";
 import type { RunReport } from "../report/run-report.js";
-import { writeModelFile } from "./model-file.js";
-import { checkOutput, type ModelSource, openDataFor, openModel } from "./model-source.js";
-import { readRecipeFile } from "./recipe-file.js";
+import { sizeOfModelFile, writeModelFile } from "./model-file.js";
+import { checkModelOutput, type ModelSource, openDataFor, openModel } from "./model-source.js";
+import { openRecipe, type RecipeOptions } from "./recipe-file.js";
 import { createRuntimeEngine, type RuntimeOptions } from "./runtime-engine.js";
-import { withBoth } from "./side-by-side.js";
+import { type NamedModel, withBoth } from "./side-by-side.js";
 
-export interface QuantizeOptions extends Settings {
+export interface QuantizeOptions extends RecipeOptions {
   /** Calibration samples: a folder of pictures, `.npy`, `.npz` or `.jsonl`. */
   readonly data: string;
   /** Where to write the model; nothing is written where it is not given. */
   readonly output?: string;
-  /** A recipe, or the path of a recipe file; settings override it. */
-  readonly recipe?: RecipeInput | string;
   /** A Hugging Face `preprocessor_config.json`; default: the one beside the model. */
   readonly preprocess?: string;
   readonly threads?: number;
@@ -30,6 +32,7 @@ export interface QuantizeOptions extends Settings {
 
 /** What a run gained and what it cost, measured on calibration samples. */
 export interface Cost {
+  /** Size of the model as a file, whether it was written or not. */
   readonly bytes: number;
   readonly sourceBytes: number;
   readonly sizeRatio: number;
@@ -55,13 +58,8 @@ const measuredSamples = 32;
  */
 export async function quantize(path: string, options: QuantizeOptions): Promise<Quantized> {
   const source = openModel(path);
-  if (options.output !== undefined) checkOutput(options.output, source.files);
-  const file = typeof options.recipe === "string" ? options.recipe : undefined;
-  const recipe = resolveRecipe(
-    file ? readRecipeFile(file) : (options.recipe as RecipeInput | undefined),
-    options,
-    file,
-  );
+  if (options.output !== undefined) checkModelOutput(options.output, [...source.files, ...filesRead(options)]);
+  const recipe = openRecipe(options);
   const samples = await openDataFor(source, options.data, { preprocess: options.preprocess });
   const engine = createRuntimeEngine({ threads: options.threads, signal: options.signal });
   const clock = new PhaseClock(options.onProgress);
@@ -69,11 +67,13 @@ export async function quantize(path: string, options: QuantizeOptions): Promise<
     const task = { model: source.model, recipe, samples, engine, onProgress: clock.enter };
     const { model, report } = await quantizeModel(task);
     const indices = chooseSamples(samples.length, Math.min(measuredSamples, recipe.samples), recipe.seed);
+    const small = { model, path: options.output ?? "the quantized model" };
     const onMeasured = (done: number) => clock.enter("measure", done);
-    const measured = await measure(source, model, samples, indices, options, onMeasured);
-    const bytes = options.output === undefined ? 0 : writeModelFile(options.output, model);
+    const measured = await measure(source, small, samples, indices, options, onMeasured);
+    const bytes = options.output === undefined ? sizeOfModelFile(model) : writeModelFile(options.output, model);
+    const warnings = [...report.warnings, ...warnOfOutputs(measured.output)];
     const cost = { bytes, sourceBytes: source.bytes, sizeRatio: bytes / source.bytes, ...measured };
-    return { model, report, cost, elapsedMs: clock.finish() };
+    return { model, report: { ...report, warnings }, cost, elapsedMs: clock.finish() };
   } catch (error) {
     throw withPlace(error, { file: basename(path) });
   } finally {
@@ -81,9 +81,14 @@ export async function quantize(path: string, options: QuantizeOptions): Promise<
   }
 }
 
+/** The files that are read besides the model's: none of them may be written over. */
+export function filesRead({ data, recipe, preprocess }: QuantizeOptions): readonly string[] {
+  return [data, recipe, preprocess].filter((path) => typeof path === "string");
+}
+
 async function measure(
   source: ModelSource,
-  model: Model,
+  small: NamedModel,
   samples: Samples,
   indices: readonly number[],
   options: RuntimeOptions,
@@ -91,7 +96,7 @@ async function measure(
 ): Promise<Pick<Cost, "latency" | "output">> {
   const taken: Sample[] = [];
   const onSample = () => onProgress(taken.length / indices.length);
-  return withBoth(source.model, model, options, async (reference, session) => {
+  return withBoth(source, small, options, async (reference, session) => {
     const output = await compareOutputs(reference, session, keep(samples.read(indices), taken), onSample);
     return { output, latency: await compareLatency(reference, session, taken) };
   });

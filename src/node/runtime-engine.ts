@@ -19,7 +19,11 @@ export interface RuntimeOptions {
   readonly signal?: AbortSignal;
 }
 
-/** onnxruntime in a child process, so that the event loop stays free and a model that kills its process is an error. */
+/**
+ * onnxruntime in a child process, so that the event loop stays free and a model that kills its process is an error.
+ *
+ * @throws RecoupError `engine/unavailable` where temporary files cannot be kept
+ */
 export function createRuntimeEngine(options: RuntimeOptions = {}): Engine {
   return new RuntimeEngine(options);
 }
@@ -27,7 +31,7 @@ export function createRuntimeEngine(options: RuntimeOptions = {}): Engine {
 class RuntimeEngine implements Engine {
   readonly name = "onnxruntime-node";
   readonly #options: RuntimeOptions;
-  readonly #folder = mkdtempSync(join(tmpdir(), "recoup-"));
+  readonly #folder = makeTemporaryFolder();
   readonly #cleanUp = () => {
     this.#process?.end();
     rmSync(this.#folder, { recursive: true, force: true });
@@ -97,6 +101,17 @@ class RuntimeEngine implements Engine {
       this.#process = new RuntimeProcess([this.#folder, String(firstHeld)], this.#options.signal);
     }
     return this.#process;
+  }
+}
+
+function makeTemporaryFolder(): string {
+  const parent = tmpdir();
+  try {
+    return mkdtempSync(join(parent, "recoup-"));
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code;
+    const message = `temporary files cannot be kept there (${code}): set TMPDIR`;
+    throw new RecoupError("engine/unavailable", message, { file: parent }, { cause });
   }
 }
 

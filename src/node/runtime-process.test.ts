@@ -94,6 +94,12 @@ describe("a runtime whose process dies", () => {
     );
   });
 
+  it("names the folder of temporary files where that is missing", () => {
+    const missing = join(folder, "missing");
+    vi.stubEnv("TMPDIR", missing);
+    expect(() => create()).toThrow(expect.objectContaining({ code: "engine/unavailable", place: { file: missing } }));
+  });
+
   it("says so while it starts", async () => {
     const opening = create().open(model);
     const failed = expect(opening).rejects.toThrow(failure("engine/crashed"));

@@ -17,6 +17,13 @@ describe("readValue", () => {
     });
   });
 
+  it("takes a negative size, as older Paddle2ONNX writes it, for an unknown one, and writes it back as it was", () => {
+    const message = concat(text(1, "x"), tensorType(number(1, 1), shape(number(1, -1), number(1, 3), number(1, 0))));
+    const value = readValue(message, "graph.input[0]");
+    expect(value.type).toEqual({ kind: "tensor", elementType: "float32", shape: [null, 3, 0] });
+    expect(hex(encodeValue(value))).toBe(hex(message));
+  });
+
   it("tells a scalar from a value of unknown rank", () => {
     expect(read(text(1, "x"), tensorType(number(1, 1), shape())).type).toEqual({
       kind: "tensor",

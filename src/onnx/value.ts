@@ -51,7 +51,8 @@ function readType(proto: ValueInfoProto): ValueType {
   const elementType = tensor === undefined ? undefined : elementTypeOf(tensor.elemType);
   if (tensor === undefined || elementType === undefined) return { kind: "other" };
   const shape = tensor.shape?.dim.map((dim) => {
-    if (dim.value.case === "dimValue") return Number(dim.value.value);
+    // Some exporters write -1 for a size that is open.
+    if (dim.value.case === "dimValue") return dim.value.value < 0 ? null : Number(dim.value.value);
     return dim.value.case === "dimParam" && dim.value.value !== "" ? dim.value.value : null;
   });
   return shape === undefined ? { kind: "tensor", elementType } : { kind: "tensor", elementType, shape };

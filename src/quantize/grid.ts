@@ -21,7 +21,7 @@ const smallestScale = 2 ** -126;
 /**
  * The unsigned grid that covers a range; zero is always a code, since padding and ReLU produce it.
  *
- * @see METHODS 0.1: unsigned asymmetric, or with the zero point in the middle where `symmetric`
+ * Unsigned asymmetric, or with the zero point in the middle where `symmetric`
  */
 export function chooseActivationGrid(range: Range, bits: Bits, symmetric: boolean): ActivationGrid {
   const levels = 2 ** bits - 1;

@@ -23,8 +23,8 @@ describe("parseRecipe", () => {
       formats: [
         {
           match: ["*"],
-          weight: { bits: 8, granularity: "channel", range: "minmax", rounding: "rtn" },
-          activation: { bits: 8, range: "minmax", symmetric: false },
+          weight: { bits: 8, granularity: "channel", rounding: "rtn" },
+          activation: { bits: 8, range: "mse", symmetric: false },
         },
       ],
       steps: [],

@@ -13,20 +13,21 @@ const granularityMessage = 'must be "channel", "tensor" or "group:" with a numbe
 const granularity = z.string(granularityMessage).regex(/^(channel|tensor|group:[1-9]\d{0,6})$/, granularityMessage);
 
 const estimatorNames = rangeEstimators.map(({ name }) => name) as [string, ...string[]];
-const range = oneOf(...estimatorNames).default("minmax");
+const range = oneOf(...estimatorNames);
 
 const weight = object("a format", {
   bits: bits.default(8),
   granularity: granularity.default("channel"),
   /** Default: symmetric at 8 bits, which integer kernels need; below, all codes of an asymmetric grid. */
   symmetric: z.boolean("must be true or false").optional(),
-  range,
+  /** Default: `minmax` at 8 bits, `mse` below. */
+  range: range.optional(),
   rounding: oneOf("rtn").default("rtn"),
 });
 
 const activation = object("a format", {
   bits: bits.default(8),
-  range,
+  range: range.default("mse"),
   symmetric: z.boolean("must be true or false").default(false),
 });
 

@@ -10,8 +10,10 @@ export interface Settings {
   readonly activations?: number | "none";
   readonly granularity?: string;
   readonly symmetric?: boolean;
-  /** Range estimator of all weights and activations. */
+  /** Range estimator of all activations. */
   readonly range?: string;
+  /** Range estimator of all weights. */
+  readonly weightRange?: string;
   readonly storage?: string;
   readonly steps?: readonly string[];
   /** In addition to what the recipe skips. */
@@ -62,14 +64,14 @@ function editWeight(weight: WeightRule, settings: Settings): unknown {
   const bits = settings.weights ?? weight.bits;
   const symmetric = settings.symmetric ?? weight.symmetric;
   const granularity = settings.granularity ?? weight.granularity;
-  return { ...weight, bits, granularity, symmetric, range: settings.range ?? weight.range };
+  return { ...weight, bits, granularity, symmetric, range: settings.weightRange ?? weight.range };
 }
 
 function editActivation(activation: ActivationRule, settings: Settings): unknown {
   const { activations, range } = settings;
   if (activations === "none" || (activation === "float" && activations === undefined)) return "float";
   const format = activation === "float" ? {} : activation;
-  return { ...format, ...(activations && { bits: activations }), ...(range && { range }) };
+  return { ...format, ...(activations !== undefined && { bits: activations }), ...(range !== undefined && { range }) };
 }
 
 /** Which flag a field of the recipe came from. */
@@ -78,7 +80,8 @@ function flagOf(field: string): string {
     [/weight\.bits/, "--weights"],
     [/weight\.granularity/, "--granularity"],
     [/weight\.symmetric/, "--symmetric"],
-    [/\.range/, "--range"],
+    [/weight\.range/, "--weight-range"],
+    [/activation\.range/, "--range"],
     [/activation/, "--activations"],
     [/^steps/, "--steps"],
     [/^storage/, "--storage"],

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
+import { makeBody, makeIf, makeTestModel, someFloats, yes } from "../../test/models.js";
 import { makeNode } from "../graph/node.js";
 import { parseRecipe, type RecipeInput } from "./recipe.js";
-import { wishesOf } from "./wish.js";
+import { unmatchedPatterns, wishesOf } from "./wish.js";
 
 const conv = makeNode("Conv", ["x", "stem.weight"], ["features"], {}, "stem");
 const product = makeNode("MatMul", ["q", "k"], ["scores"], {}, "attention");
@@ -11,8 +12,8 @@ describe("wishesOf", () => {
   it("wishes for 8 bits where nothing is said", () => {
     expect(wish({})).toEqual({
       kind: "quantize",
-      weight: { bits: 8, granularity: { kind: "per-channel" }, symmetric: true },
-      activation: { bits: 8, symmetric: false },
+      weight: { bits: 8, granularity: { kind: "per-channel" }, symmetric: true, range: "minmax" },
+      activation: { bits: 8, symmetric: false, range: "mse" },
     });
   });
 
@@ -65,5 +66,30 @@ describe("wishesOf", () => {
     expect(wish({ formats: [{ activation: "float" }] })).toMatchObject({ activation: "float" });
     const ofProduct = wishesOf(parseRecipe({ formats: [{ match: "attention", activation: { bits: 6 } }] }));
     expect(ofProduct(product, undefined)).toMatchObject({ activation: { bits: 6, symmetric: false } });
+  });
+});
+
+describe("unmatchedPatterns", () => {
+  const body = makeBody(["hidden"], [makeNode("MatMul", ["x", "inner.weight"], ["hidden"])]);
+  const { graph } = makeTestModel({
+    feeds: { x: someFloats([3, 3]), c: yes },
+    nodes: [
+      makeNode("MatMul", ["x", "stem.weight"], ["features"], {}, "stem"),
+      makeNode("Relu", ["features"], ["y"]),
+      makeIf("z", body, body),
+    ],
+    initializers: { "stem.weight": someFloats([3, 3], 2), "inner.weight": someFloats([3, 3], 3) },
+    outputs: ["y", "z"],
+  }).model;
+  const unmatched = (recipe: RecipeInput) => unmatchedPatterns(parseRecipe(recipe), graph);
+
+  it("names those that no node, output, weight or operator goes by, each once", () => {
+    const skip = ["stem", "feat*", "stem.w*", "op:Relu", "hidden", "inner.*", "haed*", "op:Conv", "x"];
+    expect(unmatched({ skip })).toEqual(["haed*", "op:Conv", "x"]);
+    expect(unmatched({ formats: [{ match: ["haed*", "y"] }, { match: "haed*" }, {}] })).toEqual(["haed*"]);
+  });
+
+  it("says nothing of a recipe that names nothing", () => {
+    expect(unmatched({})).toEqual([]);
   });
 });

@@ -1,3 +1,4 @@
+import { type Graph, readsOf, subgraphsOf } from "../graph/graph.js";
 import type { LayerWish, WishFor } from "../quantize/choose-layers.js";
 import type { Granularity } from "../quantize/format.js";
 import { matchesNode } from "./match.js";
@@ -13,6 +14,20 @@ export function wishesOf(recipe: Recipe): WishFor {
   };
 }
 
+/** The patterns of a recipe that nothing in a network goes by, bodies included: most likely mistyped. */
+export function unmatchedPatterns(recipe: Recipe, graph: Graph): readonly string[] {
+  const patterns = new Set([...recipe.formats.flatMap((format) => format.match), ...recipe.skip]);
+  return [...patterns].filter((pattern) => !matchesGraph(pattern, graph));
+}
+
+function matchesGraph(pattern: string, graph: Graph): boolean {
+  return graph.nodes.some((node) => {
+    const weights = [...readsOf(node)].filter((value) => graph.initializers.has(value));
+    const isNamed = [undefined, ...weights].some((weight) => matchesNode([pattern], node, weight));
+    return isNamed || subgraphsOf(node).some((body) => matchesGraph(pattern, body));
+  });
+}
+
 function wishOf({ weight, activation }: FormatRule): LayerWish {
   if (weight === "float") return { kind: "skip", reason: "the recipe leaves its weight in float" };
   return {
@@ -21,7 +36,7 @@ function wishOf({ weight, activation }: FormatRule): LayerWish {
       bits: weight.bits,
       granularity: parseGranularity(weight.granularity),
       symmetric: weight.symmetric ?? weight.bits === 8,
-      range: weight.range,
+      range: weight.range ?? (weight.bits === 8 ? "minmax" : "mse"),
     },
     activation: activation === "float" ? "float" : { ...activation },
   };

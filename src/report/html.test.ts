@@ -47,7 +47,7 @@ const content = {
     sourceBytes: 40,
     sizeRatio: 0.25,
     latency: { referenceMs: 2, modelMs: 1, ratio: 0.5, referenceLoadMs: 20, modelLoadMs: 30 },
-    output: { samples: 2, sqnrDb: 20, agreement: 50, kl: 0.1 },
+    output: { samples: 2, sqnrDb: 20, agreement: 50, kl: 0.1, brokenSamples: 0 },
   },
   elapsedMs: { clean: 1500 },
 };
@@ -61,10 +61,16 @@ describe("renderReport", () => {
       "2 of 3 samples",
       "25.0 %",
       "clean 1.5 s",
-      "∞ dB",
+      "20.0 dB",
+      "no error",
     ]) {
       expect(page).toContain(words);
     }
+  });
+
+  it("does not call outputs without signal free of error", () => {
+    const output = { ...content.cost.output, sqnrDb: Number.NEGATIVE_INFINITY };
+    expect(renderReport("a", "b", { ...content, cost: { ...content.cost, output } })).toContain("nats, all error");
   });
 
   it("lets no name of a model become markup", () => {

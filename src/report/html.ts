@@ -1,4 +1,5 @@
 import type { LatencyComparison, OutputComparison } from "../compare/outputs.js";
+import { describeDb } from "../evaluate/outputs.js";
 import type { RunReport } from "./run-report.js";
 
 /** What the report draws: a run, what it cost, and how long it took. */
@@ -36,7 +37,7 @@ export function renderReport(source: string, output: string, { report, cost, ela
       ["Loading", `${cost.latency.referenceLoadMs.toFixed(0)} → ${cost.latency.modelLoadMs.toFixed(0)} ms`],
       [
         `Outputs on ${cost.output.samples} calibration samples`,
-        `agreement ${cost.output.agreement.toFixed(2)} %, KL ${cost.output.kl.toPrecision(3)} nats, ${cost.output.sqnrDb.toFixed(1)} dB`,
+        `agreement ${cost.output.agreement.toFixed(2)} %, KL ${cost.output.kl.toPrecision(3)} nats, ${describeDb(cost.output.sqnrDb)}`,
       ],
       ["Calibration", `${report.data.samples} of ${report.data.available} samples: ${report.data.description}`],
       ["Blocks", String(report.blocks)],
@@ -74,7 +75,7 @@ function layersTable(report: RunReport): string {
       escapeHtml(layer.shape.join(" × ")),
       `${layer.bits}/${layer.activation}`,
       escapeHtml(layer.granularity),
-      `${bar} ${Number.isFinite(layer.weightSqnrDb) ? layer.weightSqnrDb.toFixed(1) : "∞"} dB`,
+      `${bar} ${describeDb(layer.weightSqnrDb)}`,
       escapeHtml(layer.remarks.join("; ")),
     ];
   });

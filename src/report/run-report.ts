@@ -50,7 +50,7 @@ export interface LayerRecord {
   /** As in recipes: "channel", "tensor", "group:64". */
   readonly granularity: string;
   readonly symmetric: boolean;
-  /** Bits of the input, or "float". */
+  /** Bits of the grid that its input lies on, or "float". */
   readonly activation: number | "float";
   /** Signal to quantization noise of the weight, in decibels. */
   readonly weightSqnrDb: number;
@@ -72,7 +72,7 @@ export interface StepRecord {
 }
 
 export function recordLayers(quantized: QuantizedModel): readonly LayerRecord[] {
-  return quantized.layers.map(({ plan, label, stored, weightSqnrDb }) => ({
+  return quantized.layers.map(({ plan, label, activationBits, remarks, stored, weightSqnrDb }) => ({
     name: label,
     opType: plan.layer.node.opType,
     weight: plan.layer.weight,
@@ -80,9 +80,9 @@ export function recordLayers(quantized: QuantizedModel): readonly LayerRecord[] 
     bits: plan.weight.bits,
     granularity: granularityText(plan.weight.granularity),
     symmetric: plan.weight.symmetric,
-    activation: plan.activation === "float" ? "float" : plan.activation.bits,
+    activation: activationBits,
     weightSqnrDb,
-    remarks: plan.remarks,
+    remarks,
   }));
 }
 

@@ -5,7 +5,7 @@ import { distributionOfObserved, errorOf, type GridRule, type RangeEstimator, wi
  * Where to cut off a density, in units of its mean deviation (Laplace) or standard deviation (Gauss): the smallest error of
  * 2^bits - 1 levels between both ends, integrated numerically, for 2 to 9 bits. One level more changes little.
  *
- * @see Banner et al., ACIQ, arXiv:1810.05723; METHODS 1.1.5, which says why not its closed form
+ * @see Banner et al., ACIQ, arXiv:1810.05723; docs/methods/ranges.md says why not its closed form
  */
 const reaches = {
   laplace: [2.0, 3.488, 4.816, 6.1, 7.357, 8.618, 9.878, 11.22],

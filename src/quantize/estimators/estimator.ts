@@ -31,9 +31,9 @@ export function distributionOfObserved({ distribution }: Observed): Distribution
   return distribution;
 }
 
-/** A range without what lies beyond the extremes. */
+/** A range without what lies beyond the extremes and zero. */
 export function within(extremes: Range, low: number, high: number): Range {
-  return { low: Math.max(low, extremes.low), high: Math.min(high, extremes.high) };
+  return { low: Math.max(low, Math.min(extremes.low, 0)), high: Math.min(high, Math.max(extremes.high, 0)) };
 }
 
 /** Mean squared error of the values on the levels that a range leads to. */

@@ -13,7 +13,7 @@ const cuts = 512;
  * The cut whose coarse histogram tells the least of the fine one apart. It knows the resolution of a histogram and not the
  * error of rounding: below 8 bits it is unreliable.
  *
- * @see METHODS 1.1.6, the TensorRT calibrator without the defects found there
+ * @see docs/methods/ranges.md; the TensorRT calibrator does the same
  */
 export const entropy: RangeEstimator = {
   name: "kl",

@@ -3,14 +3,11 @@ import { distributionOfObserved, errorOf, type RangeEstimator } from "./estimato
 
 /** Steps between nothing and the extremes that are tried first; the error has several valleys at few bits. */
 const stepsAlongLine = 100;
-const stepsPerSide = { few: 24, many: 12 } as const;
-
-/** Bits up to which the error has so many valleys that the fine net is needed. */
-const fewBits = 4;
+const stepsPerSide = 12;
 
 /** How many of the best places are looked at more closely, and to which share of the extremes. */
-const refined = 3;
-const finest = 1 / 2000;
+const refined = 2;
+const finest = 1 / 500;
 
 /** Shares of the lower and the upper extreme. */
 interface Place {
@@ -23,7 +20,7 @@ interface Place {
  * The range with the smallest squared error on the very grid that it leads to, rounding and cutting off included: a net of
  * candidates, the extremes themselves among them, then a closer look around the best.
  *
- * @see METHODS 1.1.4
+ * @see docs/methods/ranges.md
  */
 export const meanSquaredError: RangeEstimator = {
   name: "mse",
@@ -38,7 +35,7 @@ export const meanSquaredError: RangeEstimator = {
       error: errorOf(distribution, rule, rangeAt(shares)),
     });
     const isLine = rule.symmetric || low === 0 || high === 0;
-    const steps = isLine ? stepsAlongLine : rule.bits <= fewBits ? stepsPerSide.few : stepsPerSide.many;
+    const steps = isLine ? stepsAlongLine : stepsPerSide;
     const best = net(steps, isLine)
       .map(tryAt)
       .sort((a, b) => a.error - b.error)

@@ -1,0 +1,75 @@
+import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { makeTestModel, someFloats } from "../../test/models.js";
+import { encodeNpy } from "../data/npy.js";
+import { makeNode } from "../graph/node.js";
+import { float32Tensor } from "../tensor/tensor.js";
+import { writeModelFile } from "./model-file.js";
+import { quantize } from "./quantize.js";
+
+let folder: string;
+const at = (name: string) => join(folder, name);
+const options = () => ({ data: at("x.npy"), threads: 1, weights: 4 });
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "recoup-quantize-"));
+  writeFileSync(at("x.npy"), encodeNpy(someFloats([4, 16])));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+describe("quantize", () => {
+  it("knows the size of a model that it does not write", async () => {
+    const { model } = makeTestModel({
+      feeds: { x: someFloats([1, 16]) },
+      nodes: [makeNode("MatMul", ["x", "w"], ["y"])],
+      outputs: ["y"],
+      initializers: { w: someFloats([16, 64], 2) },
+    });
+    writeModelFile(at("m.onnx"), model);
+    const { cost } = await quantize(at("m.onnx"), options());
+    const written = await quantize(at("m.onnx"), { ...options(), output: at("small.onnx") });
+    expect(cost.bytes).toBe(statSync(at("small.onnx")).size);
+    expect(cost.sizeRatio).toBe(written.cost.sizeRatio);
+    expect(written.report.warnings).toEqual([]);
+  });
+
+  it("warns of outputs that lost their numbers", async () => {
+    // The logarithm of what is just above zero, until it is rounded.
+    const { model } = makeTestModel({
+      feeds: { x: someFloats([1, 16]) },
+      nodes: [
+        makeNode("MatMul", ["x", "w"], ["z"]),
+        makeNode("Abs", ["z"], ["a"]),
+        makeNode("Mul", ["a", "small"], ["s"]),
+        makeNode("MatMul", ["s", "one"], ["p"]),
+        makeNode("Log", ["p"], ["y"]),
+      ],
+      outputs: ["y"],
+      initializers: {
+        w: float32Tensor(
+          [16, 2],
+          [...Array(16)].flatMap((_, i) => [i === 0 ? 100 : 0, i === 1 ? 1e-4 : 0]),
+        ),
+        small: float32Tensor([1], [1e-3]),
+        one: float32Tensor([2, 2], [1, 0, 0, 1]),
+      },
+    });
+    writeModelFile(at("log.onnx"), model);
+    const { cost, report } = await quantize(at("log.onnx"), options());
+    expect(cost.output.sqnrDb).toBe(Number.NEGATIVE_INFINITY);
+    expect(report.warnings).toEqual([expect.stringContaining("NaN or infinity")]);
+  });
+
+  it("refuses an output in a folder that is a file, before any work", async () => {
+    const output = join(at("m.onnx"), "x.onnx");
+    let phases = 0;
+    const onProgress = () => phases++;
+    await expect(quantize(at("m.onnx"), { ...options(), output, onProgress })).rejects.toMatchObject({
+      code: "file/unwritable",
+      place: { file: output },
+    });
+    expect(phases).toBe(0);
+  });
+});
