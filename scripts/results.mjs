@@ -101,11 +101,11 @@ function page() {
 
 Written by \`npm run results\` on ${new Date().toISOString().slice(0, 10)} with Recoup ${version}: ${cpus().length} cores of
 ${cpus()[0].model.trim()}, onnxruntime at its default options. Every layer has the bits of its row, the first and the last
-one too. Ranges are the smallest and largest values seen; \`bc\` is [bias compensation](methods/bias-compensation.md).
+one too. [Ranges](methods/ranges.md) are the default ones; \`bc\` is [bias compensation](methods/bias-compensation.md).
 
 Points: top-1 less that of the float model on the same samples, with the 95 % interval of the paired difference.
 Agreement: equal largest outputs. KL: mean divergence of the softmax outputs from the float model's, in nats. Size,
-latency, load: by those of the float file; latency is the median of one sample at a time, the two models in turns; load
+latency, load: by those of the float file; latency is the median of one sample at a time, the two models in turns, each in a process of its own; load
 is the time to create a session, in milliseconds for float and small. Seconds: the whole of \`recoup quantize\`.
 
 | bits w/a, steps | top-1 | points | agreement | KL | size | latency | load ms | seconds |

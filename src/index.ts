@@ -7,6 +7,7 @@ export type { Engine, Feeds, HeldTensor, OpenOptions, RunFeeds, RunMode, RunResu
 export { type ErrorCode, type Place, RecoupError } from "./errors.js";
 export { type ClassificationResult, evaluateClassification } from "./evaluate/classification.js";
 export type { Interval, PairedDifference } from "./evaluate/intervals.js";
+export { evaluatePerplexity, type PerplexityResult } from "./evaluate/perplexity.js";
 export type { Attribute, Graph, Node, Value, ValueName, ValueType } from "./graph/graph.js";
 export type { Model } from "./graph/model.js";
 export { applyPatch, type GraphPatch } from "./graph/patch.js";

@@ -12,9 +12,13 @@ interface Flags extends EvaluateOptions {
 
 export function evaluateCommand(signal: AbortSignal): Command {
   return new Command("evaluate")
-    .description("Measure a model on labelled samples, alone or beside a reference.")
+    .description("Measure a model on samples that nothing else has seen, alone or beside a reference.")
     .argument("<model>", "the ONNX model")
-    .addOption(new Option("--task <task>", "what the model does").choices(["classification"]).makeOptionMandatory())
+    .addOption(
+      new Option("--task <task>", "what the model does")
+        .choices(["classification", "perplexity"])
+        .makeOptionMandatory(),
+    )
     .requiredOption("--data <path>", "samples: a folder of pictures, .npy, .npz or .jsonl")
     .option("--labels <file>", "labels: .csv of file,label, .npy, or one a line (default: labels.csv or class folders)")
     .option("--preprocess <file>", "a Hugging Face preprocessor_config.json (default: the one beside the model)")
@@ -32,7 +36,8 @@ export function evaluateCommand(signal: AbortSignal): Command {
       `
 Examples:
   recoup evaluate small.onnx --task classification --data val/ --reference model.onnx
-  recoup evaluate small.onnx --task classification --data val.npy --labels labels.npy --json`,
+  recoup evaluate small.onnx --task classification --data val.npy --labels labels.npy --json
+  recoup evaluate small.onnx --task perplexity --data text.jsonl --reference model.onnx`,
     )
     .action(async (model: string, flags: Flags) => run(model, flags, signal));
 }
@@ -43,15 +48,39 @@ async function run(path: string, flags: Flags, signal: AbortSignal): Promise<voi
   const onProgress = (done: number) => progress.update("evaluate", done);
   const result = await evaluate(path, { ...options, signal, onProgress }).finally(() => progress.finish());
   printWarnings(result.warnings);
-  if (json) {
-    const { reference, warnings: _, ...own } = result;
-    const { agreement, kl, top1Difference } = reference ?? {};
-    const beside = reference ? { agreement, kl, top1Difference, reference } : {};
-    process.stdout.write(formatJson({ ...own, ...beside }));
-  } else process.stdout.write(summarize(path, result));
+  process.stdout.write(json ? formatJson(jsonOf(result)) : summarize(path, result));
+}
+
+/** The figures beside a reference stand where those of the model stand. */
+function jsonOf({ warnings: _, ...result }: Evaluation) {
+  if (result.reference === undefined) return result;
+  const { metrics: _metrics, latencyMs: _latencyMs, ...beside } = result.reference;
+  return { ...result, ...beside };
 }
 
 function summarize(path: string, result: Evaluation): string {
+  const table = formatTable(result.task === "perplexity" ? perplexityRows(result) : classificationRows(result));
+  return `${printable(path)}, ${result.n} samples (95 % intervals in brackets)\n${table}\n`;
+}
+
+function perplexityRows({ metrics, tokens, confidence95, latencyMs, reference }: Evaluation<"perplexity">) {
+  const [low, high] = confidence95.perplexity.map((end) => end.toFixed(3));
+  const rows = [
+    ["perplexity", `${metrics.perplexity.toFixed(3)}  [${low}, ${high}]`],
+    ["tokens", String(tokens)],
+    ["latency", `${formatMs(latencyMs.median)} median, ${formatMs(latencyMs.p95)} p95`],
+  ];
+  if (reference === undefined) return rows;
+  const { median } = reference.latencyMs;
+  return [
+    ...rows,
+    ["reference", `perplexity ${reference.metrics.perplexity.toFixed(3)}, latency ${formatMs(median)} median`],
+    ["agreement", formatPercent(reference.agreement)],
+    ["KL", formatNats(reference.kl)],
+  ];
+}
+
+function classificationRows(result: Evaluation<"classification">) {
   const { metrics, confidence95, latencyMs, reference } = result;
   const rows = [
     ["top-1", `${formatPercent(metrics.top1)}  ${formatInterval(confidence95.top1)}`],
@@ -70,7 +99,7 @@ function summarize(path: string, result: Evaluation): string {
       ["KL", formatNats(reference.kl)],
     );
   }
-  return `${printable(path)}, ${result.n} samples (95 % intervals in brackets)\n${formatTable(rows)}\n`;
+  return rows;
 }
 
 function formatInterval([low, high]: Interval): string {

@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { printable } from "../errors.js";
 import { type FileInspection, type InspectOptions, inspect } from "../node/inspect.js";
 import { formatBytes, formatJson, formatTable } from "./format.js";
+import { printWarnings } from "./progress.js";
 import { addRecipeOptions } from "./recipe-options.js";
 
 interface Flags extends InspectOptions {
@@ -17,6 +18,7 @@ export function inspectCommand(signal: AbortSignal): Command {
     .addHelpText("after", "\nExample:\n  recoup inspect model.onnx --weights 4")
     .action(async (model: string, { json, ...options }: Flags) => {
       const found = await inspect(model, { ...options, signal });
+      printWarnings(found.warnings);
       process.stdout.write(json ? formatJson(found) : summarize(found));
     });
 }

@@ -2,14 +2,15 @@ import type { Command } from "commander";
 import { rangeEstimators } from "../quantize/estimators/index.js";
 import { bitsOrNone, wholeNumber } from "./arguments.js";
 
-const estimatorHelp = rangeEstimators.map(({ name, summary }) => `${name} (${summary})`).join(", ");
+const estimatorNames = rangeEstimators.map(({ name }) => name).join(", ");
 
 /** The options that decide what is quantized and how: the same for the command that does it and the one that tells. */
 export function addRecipeOptions(command: Command): Command {
   return command
     .option("--weights <bits>", "bits of the weights, 2 to 8 (default: 8)", wholeNumber("--weights", 0))
     .option("--activations <bits>", "bits of the activations, 2 to 8, or none (default: 8)", bitsOrNone)
-    .option("--range <estimator>", `range of weights and activations: ${estimatorHelp}; default: minmax`)
+    .option("--range <name>", `how ranges of activations are found: ${estimatorNames} (default: mse)`)
+    .option("--weight-range <name>", "the same for weights (default: minmax at 8 bits, mse below)")
     .option("--granularity <kind>", "what shares a scale: channel, tensor or group:SIZE (default: channel)")
     .option("--symmetric", "symmetric weights at every width (default: at 8 bits only)")
     .option("--storage <kind>", "how codes below 8 bits are stored: packed, int8 or onnx (default: packed)")

@@ -13,6 +13,7 @@ export interface ClassificationOptions {
 }
 
 export interface ClassificationResult {
+  readonly task: "classification";
   readonly n: number;
   /** In percent. */
   readonly metrics: { readonly top1: number; readonly top5: number };
@@ -115,6 +116,7 @@ class Tally {
 
   result(): ClassificationResult {
     return {
+      task: "classification",
       n: this.count,
       metrics: { top1: (100 * this.#top1) / this.count, top5: (100 * this.#top5) / this.count },
       confidence95: { top1: wilsonInterval(this.#top1, this.count), top5: wilsonInterval(this.#top5, this.count) },

@@ -7,6 +7,7 @@ import { type Latency, summarizeLatency } from "./latency.js";
 import { argMax, divergence, logSoftmax } from "./outputs.js";
 
 export interface PerplexityResult {
+  readonly task: "perplexity";
   /** Sequences. */
   readonly n: number;
   /** Tokens that were predicted: all but the first of each sequence. */
@@ -127,6 +128,7 @@ class Tally {
     const error = n > 1 ? Math.sqrt((sum(residuals) * n) / (n - 1)) / tokens : Number.POSITIVE_INFINITY;
     const interval = [Math.exp(mean - z * error), Math.exp(mean + z * error)] as const;
     return {
+      task: "perplexity",
       n,
       tokens,
       metrics: { perplexity: Math.exp(mean) },

@@ -1,6 +1,6 @@
 export { type CompareOptions, type Comparison, compare } from "./compare.js";
 export { type DatasetOptions, openDataset } from "./dataset.js";
-export { type EvaluateOptions, type Evaluation, evaluate } from "./evaluate.js";
+export { type EvaluateOptions, type Evaluation, evaluate, type Task } from "./evaluate.js";
 export { type FileInspection, type InspectOptions, inspect } from "./inspect.js";
 export { readModelFile, writeModelFile } from "./model-file.js";
 export { type Cost, type Quantized, type QuantizeOptions, quantize } from "./quantize.js";
