@@ -111,6 +111,19 @@ describe.skipIf(sharedFolder === undefined)("real models (needs the folder RECOU
     expect(tables.map((tensor) => tensor.type)).toEqual(["int8"]);
   });
 
+  it("knows the perplexity of a language model, and what 4 bits cost it", async () => {
+    const source = "stories260K/model.onnx";
+    const flags = ["--weights", "4", "--activations", "none", "--granularity", "group:32", "--samples", "4"];
+    await quantize(source, at("lm.onnx"), "tinystories/calib.jsonl", ...flags);
+    const data = ["--task", "perplexity", "--data", asset("tinystories/eval.jsonl"), "--json"];
+    const { stdout } = await recoup("evaluate", at("lm.onnx"), "--reference", model(source), ...data);
+    const { n, tokens, metrics, reference, kl } = JSON.parse(stdout);
+    expect([n, tokens]).toEqual([240, 60683]);
+    expect(reference.metrics.perplexity).toBeCloseTo(4.788, 3);
+    expect(metrics.perplexity).toBeLessThan(5.5);
+    expect(kl).toBeGreaterThan(0);
+  });
+
   it("gives the same bytes again, whatever the number of threads", async () => {
     const flags = ["--weights", "4", "--steps", "bc", "--samples", "16"];
     const outputs = [];

@@ -58,6 +58,11 @@ export class ProbeWriter {
     return this.node("Slice", [flat, constant("start", [0]), end, axes, stride]);
   }
 
+  /** A float32 value with zeros where a condition holds. */
+  zeroWhere(condition: ValueName, value: ValueName): ValueName {
+    return this.node("Where", [condition, this.#writer.constant("probe_zero", float32Tensor([], [0])), value]);
+  }
+
   /** The value between two limits, either of which may be infinite. */
   clip(value: ValueName, low: number, high: number): ValueName {
     if (low === 0 && high === Number.POSITIVE_INFINITY) return this.node("Relu", [value]);

@@ -23,11 +23,11 @@ export class SignalNoiseStatistic implements Statistic<SignalNoise> {
   probe(taps: readonly ValueName[], names: NameSource, opset: number): Probe {
     const writer = new ProbeWriter(names, opset);
     const [reference, current] = taps.map((tap) => writer.float32(tap));
-    const difference = writer.node("Sub", [reference, current]);
-    return writer.finish([
-      writer.node("ReduceSumSquare", [reference], { keepdims: 0 }),
-      writer.node("ReduceSumSquare", [difference], { keepdims: 0 }),
-    ]);
+    // Infinities, as masks hold them, are neither signal nor, where both networks have them, noise.
+    const signal = writer.zeroWhere(writer.node("IsInf", [reference]), reference);
+    const isSame = writer.node("Equal", [reference, current]);
+    const noise = writer.zeroWhere(isSame, writer.node("Sub", [reference, current]));
+    return writer.finish([signal, noise].map((value) => writer.node("ReduceSumSquare", [value], { keepdims: 0 })));
   }
 
   update([signal, noise]: readonly Tensor[]): void {

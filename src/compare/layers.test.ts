@@ -65,6 +65,15 @@ describe("compareLayers", () => {
     ]);
   });
 
+  it("does not count infinities that both have", async () => {
+    const v = float32Tensor([2, 2], [Number.POSITIVE_INFINITY, 0, 0, 2]);
+    const [one, other] = [1, 0.9].map((w) =>
+      makeProduct(w, { initializers: { w: float32Tensor([2, 2], [w, 0, 0, w]), v } }),
+    );
+    const layers = await compared(one.model, other.model, one.feeds);
+    expect(layers.map(({ sqnrDb }) => sqnrDb)).toEqual([expect.closeTo(20, 4), expect.closeTo(20, 4)]);
+  });
+
   it("puts a layer first that returns NaN", async () => {
     const { model, feeds } = makeProduct(1);
     const broken = makeProduct(0.9, {
