@@ -8,14 +8,14 @@ import { ProbeWriter } from "./probe-writer.js";
 import type { Probe, Statistic, Tap } from "./statistic.js";
 
 /** At most so many values leave the runtime at once: about every so-manieth is taken. */
-const mostValues = 32_768;
+const mostValues = 49_152;
 
 /**
- * Distances between the values that are taken. Primes, so that no size of an axis divides them and every channel has its
- * turn; each about twice the one before.
+ * Distances between the values that are taken: primes of which the size of an axis is hardly ever a multiple, so that
+ * every channel and every column has its turn; each about twice the one before.
  */
 const strides = [
-  1, 2, 3, 7, 13, 29, 61, 127, 251, 509, 1021, 2039, 4093, 8191, 16_381, 32_749, 65_521, 131_071, 262_139,
+  1, 11, 23, 47, 97, 193, 389, 769, 1543, 3079, 6151, 12_289, 24_593, 49_157, 98_317, 196_613, 393_241, 786_433,
 ];
 
 /**
@@ -26,7 +26,8 @@ const strides = [
 export class HistogramStatistic implements Statistic<Distribution> {
   readonly key: string;
   readonly taps: readonly Tap[];
-  readonly #counts = new Float64Array(2 ** 16);
+  /** Enough for a hundred thousand batches, in half the memory of float64. */
+  readonly #counts = new Uint32Array(2 ** 16);
 
   constructor(tap: Tap) {
     this.key = `histogram ${tap.from} ${tap.value}`;

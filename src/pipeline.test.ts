@@ -1,0 +1,54 @@
+import { afterAll, describe, expect, it } from "vitest";
+import { makeResidualNet } from "../test/networks.js";
+import { quantizeTestModel } from "../test/quantizing.js";
+import type { Engine, RunMode } from "./engine/engine.js";
+import { createRuntimeEngine } from "./node/runtime-engine.js";
+import { float32Tensor, float32Values } from "./tensor/tensor.js";
+
+const engine = createRuntimeEngine({ threads: 1 });
+afterAll(() => engine.close());
+
+/** An engine that turns all outputs round in one mode. */
+function wrongIn(mode: RunMode): Engine {
+  return {
+    ...engine,
+    name: "wrong",
+    hold: (tensors) => engine.hold(tensors),
+    release: (tensors) => engine.release(tensors),
+    close: async () => {},
+    async open(model, options) {
+      const session = await engine.open(model, options);
+      if (options?.mode !== mode) return session;
+      return {
+        ...session,
+        async run(feeds, fetch) {
+          const { outputs, elapsedMs } = await session.run(feeds, fetch);
+          const turned = [...outputs].map(
+            ([name, tensor]) =>
+              [
+                name,
+                float32Tensor(
+                  tensor.shape,
+                  float32Values(tensor).map((x) => -x),
+                ),
+              ] as const,
+          );
+          return { outputs: new Map(turned), elapsedMs };
+        },
+      };
+    },
+  };
+}
+
+describe("quantizeModel", () => {
+  it("says so where the runtime joins operators to something else than the file says", async () => {
+    const { report } = await quantizeTestModel(wrongIn("shipped"), makeResidualNet());
+    expect(report.warnings).toEqual([
+      expect.stringMatching(/^at its default options wrong computes something else.* -6\.0 dB/),
+    ]);
+  });
+
+  it("has nothing to say about kernels that do what the file says", async () => {
+    expect((await quantizeTestModel(engine, makeResidualNet())).report.warnings).toEqual([]);
+  });
+});
