@@ -2,6 +2,7 @@ import type { ValueName } from "../graph/graph.js";
 import type { NameSource } from "../graph/names.js";
 import { type Distribution, distributionOf } from "../math/distribution.js";
 import { clamp } from "../math/round.js";
+import { strides } from "../math/strides.js";
 import { fromFloat16 } from "../tensor/half.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { ProbeWriter } from "./probe-writer.js";
@@ -9,14 +10,6 @@ import type { Probe, Statistic, Tap } from "./statistic.js";
 
 /** At most so many values leave the runtime at once: about every so-manieth is taken. */
 const mostValues = 49_152;
-
-/**
- * Distances between the values that are taken: primes of which the size of an axis is hardly ever a multiple, so that
- * every channel and every column has its turn; each about twice the one before.
- */
-const strides = [
-  1, 11, 23, 47, 97, 193, 389, 769, 1543, 3079, 6151, 12_289, 24_593, 49_157, 98_317, 196_613, 393_241, 786_433,
-];
 
 /**
  * How the values of a tensor lie over all samples. The bins are the half-precision numbers: as fine as eight bits need at

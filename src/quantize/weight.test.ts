@@ -56,6 +56,27 @@ describe("roundToNearest", () => {
     expect([[...codes], [...scales], [...zeroPoints]]).toEqual([[-2, 1, -1, 1], [1], [-1]]);
   });
 
+  it("takes the range that the estimator finds for each row", () => {
+    const row = Array.from({ length: 200 }, (_, i) => Math.sin(i));
+    const rows = Float32Array.from([...row, 8, ...row, 1]);
+    const mse: WeightFormat = { ...format(4, true), range: "mse" };
+    const [plain, chosen] = [format(4, true), mse].map((given) => roundToNearest(rows, 2, given));
+    expect(chosen.scales[0]).toBeLessThan(0.9 * plain.scales[0]);
+    expect(chosen.scales[1]).toBeGreaterThan(plain.scales[1] / 2);
+    const errors = [plain, chosen].map((quantized) =>
+      dequantizeRows(quantized, 2).reduce((sum, value, i) => sum + (value - rows[i]) ** 2, 0),
+    );
+    expect(errors[1]).toBeLessThan(errors[0]);
+  });
+
+  it("looks at every few values of a large table, and at all its extremes", () => {
+    const rows = Float32Array.from({ length: 2 ** 21 }, (_, i) => Math.sin(i));
+    rows[12_345] = 3;
+    const given = (range: string): WeightFormat => ({ ...format(8, true, { kind: "per-tensor" }), range });
+    expect(roundToNearest(rows, 2 ** 11, given("minmax")).scales[0]).toBeCloseTo(3 / 127, 6);
+    expect(roundToNearest(rows, 2 ** 11, given("mse")).scales[0]).toBeCloseTo(1 / 127, 3);
+  });
+
   it("gives the last group what is left of a row", () => {
     const rows = Float32Array.of(1, -7, 3, 14, 5, 21, 7, 8, 28, 10);
     const { codes, scales, groupSize } = roundToNearest(rows, 2, format(4, true, { kind: "per-group", groupSize: 3 }));

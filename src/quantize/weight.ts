@@ -1,6 +1,7 @@
 import { RecoupError } from "../errors.js";
 import { distributionOf, type Range } from "../math/distribution.js";
 import { clamp, roundHalfEven } from "../math/round.js";
+import { strideFor } from "../math/strides.js";
 import { rangeEstimatorNamed } from "./estimators/index.js";
 import type { Granularity, WeightFormat } from "./format.js";
 import { usableScale } from "./grid.js";
@@ -89,7 +90,7 @@ function chooseWeightGrid(
   const estimator = rangeEstimatorNamed(format.range);
   const observed = {
     extremes,
-    distribution: estimator.needs === "distribution" ? distributionOf(rows.slice(start, end).sort()) : undefined,
+    distribution: estimator.needs === "distribution" ? distributionOf(someOf(rows, start, end).sort()) : undefined,
   };
   const { bits, symmetric } = format;
   const { low: lowest, high: highest } = codeLimits(format);
@@ -98,6 +99,16 @@ function chooseWeightGrid(
     return { first: (lowest - zeroPoint) * scale, step: scale, count: highest - lowest + 1 };
   };
   return gridOfRange(estimator.estimate(observed, { bits, symmetric, levelsOf }), format, smallestScale);
+}
+
+/** A distribution takes several times the memory of its values; a whole table of embeddings has tens of millions. */
+const mostValues = 2 ** 20;
+
+/** A copy of a run of values, or of every few of them where there are many. */
+function someOf(rows: Float32Array, start: number, end: number): Float32Array {
+  const stride = strideFor(end - start, mostValues);
+  if (stride === 1) return rows.slice(start, end);
+  return Float32Array.from({ length: Math.ceil((end - start) / stride) }, (_, i) => rows[start + i * stride]);
 }
 
 function gridOfRange(range: Range, format: WeightFormat, smallestScale: number): WeightGrid {
