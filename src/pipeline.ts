@@ -14,6 +14,7 @@ import { type Model, opsetOf, withGraph } from "./graph/model.js";
 import { refuseNotANumber } from "./graph/not-a-number.js";
 import type { ValueTypes } from "./graph/value-types.js";
 import { findLayers } from "./operators/index.js";
+import { isQuantized } from "./operators/quantized.js";
 import { prepareForIntegers } from "./prepare/index.js";
 import { chooseLayers, type LayerChoice } from "./quantize/choose-layers.js";
 import { estimateRanges, neededDetails } from "./quantize/estimate-ranges.js";
@@ -75,7 +76,7 @@ export async function quantizeModel(task: QuantizeTask): Promise<QuantizeOutcome
   refuseNotANumber(task.model.graph);
   progress("clean", 0);
   const plan = await planModel(task.model, recipe, engine);
-  if (plan.choice.layers.length === 0) throw nothingToDo(plan.choice);
+  if (plan.choice.layers.length === 0) throw nothingToDo(plan.choice, task.model);
   progress("clean", 1);
 
   const indices = chooseSamples(samples.length, recipe.samples, recipe.seed);
@@ -132,7 +133,13 @@ export async function planModel(model: Model, recipe: Recipe, engine: Engine): P
   const float = wantsIntegers ? prepareForIntegers(raised, before) : raised;
   const types = float === raised ? before : await inferValueTypes(engine, float);
   const choice = chooseLayers(float.graph, types, findLayers(float.graph, types), wishesOf(recipe));
-  return { float, types, choice, clean: cleaned.steps, warnings: warnOfPatterns(recipe, model, float) };
+  return {
+    float,
+    types,
+    choice,
+    clean: cleaned.steps,
+    warnings: [...warnOfQuantized(model), ...warnOfPatterns(recipe, model, float)],
+  };
 }
 
 /** Layers are chosen by the names that they have in the cleaned network. */
@@ -215,8 +222,13 @@ async function checkRuns(engine: Engine, model: Model, samples: Samples, index: 
   return [`at its default options ${engine.name} computes something else than the file says: ${ratio}`];
 }
 
-function nothingToDo(choice: LayerChoice): RecoupError {
+function warnOfQuantized(model: Model): readonly string[] {
+  return isQuantized(model.graph) ? ["the model is quantized already: give the original where there is one"] : [];
+}
+
+function nothingToDo(choice: LayerChoice, model: Model): RecoupError {
   const reasons = [...new Set(choice.skipped.map(({ reason }) => reason))].slice(0, 3).join("; ");
-  const why = reasons === "" ? "it has no node with a constant weight" : reasons;
+  const none = isQuantized(model.graph) ? "it is quantized already" : "it has no node with a constant weight";
+  const why = reasons === "" || isQuantized(model.graph) ? none : reasons;
   return new RecoupError("quantize/nothing-to-do", `has no layer to quantize: ${why}`);
 }

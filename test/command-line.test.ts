@@ -6,6 +6,7 @@ import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { encodeNpy } from "../src/data/npy.js";
 import { withGraph } from "../src/graph/model.js";
+import { renameReads } from "../src/graph/rename.js";
 import { readModelFile, writeModelFile } from "../src/node/model-file.js";
 import { float32Tensor, float32Values, int64Tensor, uint8Tensor } from "../src/tensor/tensor.js";
 import { recoup } from "./command-line.js";
@@ -168,6 +169,7 @@ describe("bad input", () => {
     "cut.onnx": model.subarray(0, model.length - 1000),
     "empty.onnx": Buffer.alloc(0),
     "broken.json": Buffer.from("{"),
+    "null.json": Buffer.from("null"),
     "wrong.json": Buffer.from('{"formats":[{"weight":{"bits":9}}]}'),
   };
 
@@ -178,6 +180,9 @@ describe("bad input", () => {
     if (name === undefined || tensor === undefined) throw new Error("the example has no convolution");
     const values = float32Values(tensor).map((value, i) => (i === 5 ? Number.NaN : value));
     const initializers = new Map([...sound.graph.initializers, [name, float32Tensor(tensor.shape, values)]]);
+    const inputs = sound.graph.inputs.map((input) => ({ ...input, name: "other" }));
+    const nodes = sound.graph.nodes.map((node) => renameReads(node, new Map([[sound.graph.inputs[0].name, "other"]])));
+    writeModelFile(at("renamed.onnx"), withGraph(sound, { ...sound.graph, inputs, nodes, origin: undefined }));
     writeModelFile(at("nan.onnx"), withGraph(sound, { ...sound.graph, initializers, origin: undefined }));
   });
 
@@ -201,7 +206,14 @@ describe("bad input", () => {
     ["an empty folder", ["quantize", cnn, "-o", output, "--data", at("empty")], /empty: holds no/],
     ["missing data", ["quantize", cnn, "-o", output, "--data", at("none")], /none: does not exist/],
     ["pictures of the wrong size", ["quantize", cnn, "-o", output, "--data", at("large")], /a\.png.*40.*28/],
-    ["too many bits", quantize(cnn, "--weights", "9"), /--weights: must be a whole number of bits from 2 to 8/],
+    ["too many bits", quantize(cnn, "--weights", "9"), /--weights: is a whole number from 2 to 8/],
+    ["half a bit", quantize(cnn, "--weights", "4.5"), /--weights: is a whole number from 2 to 8/],
+    ["no bits", quantize(cnn, "--activations", "None"), /--activations: .* or none, not "None"/],
+    ["a range estimator that is none", quantize(cnn, "--weight-range", "median"), /--weight-range: must be "minmax"/],
+    ["far too many threads", quantize(cnn, "--threads", "100000"), /--threads: is a whole number from 1 to 256/],
+    ["an output that is a device", ["quantize", cnn, "-o", "/dev/zero", "--data", samples], /zero: is no regular file/],
+    ["a recipe that is nothing", quantize(cnn, "--recipe", at("null.json")), /null\.json: .*must be a recipe/],
+    ["other inputs", ["compare", cnn, at("renamed.onnx"), "--data", samples], /renamed\.onnx: takes other where/],
     ["a number that is none", quantize(cnn, "--samples", "many"), /--samples: is a whole number/],
     ["a granularity that is none", quantize(cnn, "--granularity", "row"), /--granularity: /],
     ["a step that is none", quantize(cnn, "--steps", "magic"), /--steps: /],

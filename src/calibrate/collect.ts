@@ -34,8 +34,10 @@ export async function collect(
   const fetch = graph.outputs.map((output) => output.name);
   const inputs = new Set(graph.inputs.map((input) => input.name));
   await withSession(engine, withGraph(model, graph), { mode: "exact" }, async (session) => {
-    const run = ({ feeds }: NamedRunFeeds) =>
-      session.run(new Map([...feeds].filter(([name]) => inputs.has(name))), fetch);
+    const run = ({ id, feeds }: NamedRunFeeds) =>
+      session.run(new Map([...feeds].filter(([name]) => inputs.has(name))), fetch).catch((error) => {
+        throw withPlace(error, { file: id });
+      });
     for await (const [{ id }, { outputs }] of runAhead(batches, run)) {
       try {
         for (const statistic of new Set(statistics)) {

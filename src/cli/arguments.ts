@@ -5,11 +5,12 @@ import { RecoupError } from "../errors.js";
  *
  * @throws RecoupError `usage/argument`
  */
-export function wholeNumber(flag: string, smallest: number): (text: string) => number {
+export function wholeNumber(flag: string, smallest: number, largest = 1e15): (text: string) => number {
   return (text) => {
     const value = /^-?\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
-    if (!(value >= smallest)) {
-      throw new RecoupError("usage/argument", `is a whole number from ${smallest}, not ${JSON.stringify(text)}`, {
+    if (!(value >= smallest && value <= largest)) {
+      const range = largest < 1e15 ? `from ${smallest} to ${largest}` : `from ${smallest}`;
+      throw new RecoupError("usage/argument", `is a whole number ${range}, not ${JSON.stringify(text)}`, {
         field: flag,
       });
     }
@@ -19,8 +20,13 @@ export function wholeNumber(flag: string, smallest: number): (text: string) => n
 
 /** `8` or `none`. */
 export function bitsOrNone(text: string): number | "none" {
-  return text === "none" ? "none" : wholeNumber("--activations", 0)(text);
+  if (text === "none" || /^[2-8]$/.test(text)) return text === "none" ? "none" : Number(text);
+  const message = `is a whole number of bits from 2 to 8, or none, not ${JSON.stringify(text)}`;
+  throw new RecoupError("usage/argument", message, { field: "--activations" });
 }
+
+/** More threads than any processor has cores take minutes to start and can end the machine. */
+export const mostThreads = 256;
 
 /** `bc,cat` as a list. */
 export function commaList(text: string): readonly string[] {

@@ -1,13 +1,13 @@
 import type { Command } from "commander";
 import { rangeEstimators } from "../quantize/estimators/index.js";
-import { bitsOrNone, wholeNumber } from "./arguments.js";
+import { bitsOrNone, mostThreads, wholeNumber } from "./arguments.js";
 
 const estimatorNames = rangeEstimators.map(({ name }) => name).join(", ");
 
 /** The options that decide what is quantized and how: the same for the command that does it and the one that tells. */
 export function addRecipeOptions(command: Command): Command {
   return command
-    .option("--weights <bits>", "bits of the weights, 2 to 8 (default: 8)", wholeNumber("--weights", 0))
+    .option("--weights <bits>", "bits of the weights, 2 to 8 (default: 8)", wholeNumber("--weights", 2, 8))
     .option("--activations <bits>", "bits of the activations, 2 to 8, or none (default: 8)", bitsOrNone)
     .option("--range <name>", `how ranges of activations are found: ${estimatorNames} (default: mse)`)
     .option("--weight-range <name>", "the same for weights (default: minmax at 8 bits, mse below)")
@@ -16,5 +16,9 @@ export function addRecipeOptions(command: Command): Command {
     .option("--storage <kind>", "how codes below 8 bits are stored: packed, int8 or onnx (default: packed)")
     .option("--recipe <file>", "a recipe in JSON; flags override it")
     .option("--skip <patterns...>", "nodes to leave in float: names with * for any text, or op:Conv")
-    .option("--threads <count>", "threads of the runtime (default: one a core)", wholeNumber("--threads", 1));
+    .option(
+      "--threads <count>",
+      "threads of the runtime (default: one a core)",
+      wholeNumber("--threads", 1, mostThreads),
+    );
 }

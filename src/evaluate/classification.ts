@@ -19,6 +19,8 @@ export interface ClassificationResult {
   readonly metrics: { readonly top1: number; readonly top5: number };
   readonly confidence95: { readonly top1: Interval; readonly top5: Interval };
   readonly latencyMs: Latency;
+  /** Samples on which the model returned NaN. */
+  readonly brokenSamples: number;
   readonly reference?: ReferenceResult;
 }
 
@@ -102,12 +104,14 @@ class Tally {
   lastWasRight = false;
   #top1 = 0;
   #top5 = 0;
+  #broken = 0;
   readonly #elapsedMs: number[] = [];
 
   take({ scores, elapsedMs }: Scored, sample: Sample, labelOffset: number): Float32Array {
     const label = labelOf(sample, labelOffset, scores.length);
     this.count++;
     this.#elapsedMs.push(elapsedMs);
+    if (scores.some(Number.isNaN)) this.#broken++;
     this.lastWasRight = argMax(scores) === label;
     if (this.lastWasRight) this.#top1++;
     if (isAmongLargest(scores, label, 5)) this.#top5++;
@@ -121,6 +125,7 @@ class Tally {
       metrics: { top1: (100 * this.#top1) / this.count, top5: (100 * this.#top5) / this.count },
       confidence95: { top1: wilsonInterval(this.#top1, this.count), top5: wilsonInterval(this.#top5, this.count) },
       latencyMs: summarizeLatency(this.#elapsedMs),
+      brokenSamples: this.#broken,
     };
   }
 }

@@ -10,6 +10,7 @@ import type { Sample } from "../data/samples.js";
 import type { Engine } from "../engine/engine.js";
 import { inferValueTypes } from "../engine/infer-types.js";
 import { RecoupError, withPlace } from "../errors.js";
+import { fedInputs } from "../graph/fed-inputs.js";
 import { type ModelSource, openDataFor, openModel } from "./model-source.js";
 import { createRuntimeEngine } from "./runtime-engine.js";
 import { naming, withBoth } from "./side-by-side.js";
@@ -48,6 +49,7 @@ const defaultLimit = 64;
 export async function compare(floatPath: string, path: string, options: CompareOptions): Promise<Comparison> {
   const reference = openModel(floatPath);
   const source = openModel(path);
+  refuseOtherInputs(reference, source);
   const samples = await openDataFor(reference, options.data, options);
   const count = Math.min(options.limit ?? defaultLimit, samples.length);
   const indices = Array.from({ length: count }, (_, i) => i);
@@ -90,4 +92,12 @@ async function layersOf(
     const { field } = error.place;
     return { layers: [], warnings: [`layers were not compared: ${field ? `${field}: ` : ""}${error.message}`] };
   }
+}
+
+function refuseOtherInputs(reference: ModelSource, source: ModelSource): void {
+  const namesOf = ({ model }: ModelSource) => fedInputs(model.graph).map(({ name }) => name);
+  const [expected, found] = [namesOf(reference), namesOf(source)];
+  if (found.length === expected.length && found.every((name) => expected.includes(name))) return;
+  const message = `takes ${found.join(", ")} where the original takes ${expected.join(", ")}`;
+  throw new RecoupError("data/mismatch", message, { file: source.path });
 }

@@ -208,7 +208,7 @@ describe("arrays", () => {
     const labels = write("labels.npy", encodeNpy(int64Tensor([2], [4, 2])));
     const samples = await openDataset(path, [input([1, 3, 1, 2])], { labels });
     const [, second] = await readAll(samples);
-    expect(second).toMatchObject({ id: "1", label: 2 });
+    expect(second).toMatchObject({ id: "pictures.npy[1]", label: 2 });
     const expected = [102, 153, 119, 170, 136, 187].map((pixel) => Math.fround(pixel / 255));
     expect([...float32Values(tensorOf(second))]).toEqual(expected);
     expect(samples.description).toContain("2 pictures of pictures.npy");

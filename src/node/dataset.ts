@@ -80,7 +80,7 @@ function openSource(path: string, inputs: readonly Value[], options: DatasetOpti
     }
     case ".jsonl": {
       const samples = readJsonl(readWholeFile(path), inputs);
-      return openFeeds(feedsSource(samples, `${samples.length} samples of ${basename(path)}`), options);
+      return openFeeds(path, feedsSource(samples, `${samples.length} samples of ${basename(path)}`), options);
     }
     default:
       // Says so where there is no such file.
@@ -104,7 +104,7 @@ function openPictureArray(path: string, array: Tensor, inputs: readonly Value[],
   const pictures: Pictures = {
     length,
     description: `${length} pictures of ${basename(path)}`,
-    idOf: String,
+    idOf: namesIn(path),
     decode: async (index) => pictureOfArray(array, index),
     contents: (index) => partsOfPicture(pictureOfArray(array, index)),
   };
@@ -113,13 +113,18 @@ function openPictureArray(path: string, array: Tensor, inputs: readonly Value[],
 
 function openArrays(path: string, arrays: ReadonlyMap<ValueName, Tensor>, options: DatasetOptions): Opened {
   const [{ shape }] = arrays.values();
-  return openFeeds(arraySource(arrays, `${shape[0]} samples of ${basename(path)}`), options);
+  return openFeeds(path, arraySource(arrays, `${shape[0]} samples of ${basename(path)}`), options);
 }
 
 /** Samples that are what the model takes already. */
-function openFeeds(source: SampleSource, options: DatasetOptions): Opened {
+function openFeeds(path: string, source: SampleSource, options: DatasetOptions): Opened {
   const warnings = options.preprocess ? [`${options.preprocess} was not used: the data are no pictures`] : [];
-  return withListedLabels(withWarnings(source, warnings), options);
+  return withListedLabels(withWarnings({ ...source, idOf: namesIn(path) }, warnings), options);
+}
+
+/** What a person calls the samples of a file: `calib.npy[3]`. */
+function namesIn(path: string): (index: number) => string {
+  return (index) => `${basename(path)}[${index}]`;
 }
 
 function preparePictures(pictures: Pictures, inputs: readonly Value[], options: DatasetOptions): SampleSource {

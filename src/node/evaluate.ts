@@ -73,7 +73,9 @@ export async function evaluate<T extends Task>(path: string, options: EvaluateOp
       ? await withBoth(source, reference, options, judge)
       : await withOne(source, options, judge);
     const model = { bytes: source.bytes, sha256: sha256OfFile(path) };
-    return { ...result, model, warnings: samples.warnings };
+    const broken = result.task === "classification" ? result.brokenSamples : 0;
+    const warnings = broken > 0 ? [`the model returns NaN on ${broken} of ${result.n} samples`] : [];
+    return { ...result, model, warnings: [...samples.warnings, ...warnings] };
   } catch (error) {
     // What the models threw names them; what is wrong with a label is wrong where the labels stand.
     const isLabel = error instanceof RecoupError && error.code === "data/label";

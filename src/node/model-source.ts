@@ -63,6 +63,8 @@ export function checkOutput(path: string, inputs: readonly string[]): void {
   if (statsOf(folder) === undefined) throw refuse(`the folder ${folder} does not exist`);
   if (!isFolder(folder)) throw refuse(`${folder} is no folder`);
   if (isFolder(full)) throw refuse("is a folder");
+  // A device or a pipe would be replaced by a file.
+  if (statsOf(full)?.isFile() === false) throw refuse("is no regular file");
   if (path.endsWith("/") || path.endsWith(sep)) throw refuse("is the name of a folder");
   const problem = problemOf(full);
   if (problem !== undefined) throw refuse(`cannot be written (${problem})`);

@@ -30,7 +30,7 @@ export interface Settings {
  * @throws RecoupError `recipe/invalid` for the recipe, `usage/argument` for a setting, naming the field
  */
 export function resolveRecipe(recipe: RecipeInput | undefined, settings: Settings, file?: string): Recipe {
-  const base = parseRecipe(recipe ?? {}, file);
+  const base = parseRecipe(recipe === undefined ? {} : recipe, file);
   const edited = {
     ...base,
     formats: base.formats.map((rule) => ({
