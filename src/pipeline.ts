@@ -227,8 +227,7 @@ function warnOfQuantized(model: Model): readonly string[] {
 }
 
 function nothingToDo(choice: LayerChoice, model: Model): RecoupError {
-  const reasons = [...new Set(choice.skipped.map(({ reason }) => reason))].slice(0, 3).join("; ");
-  const none = isQuantized(model.graph) ? "it is quantized already" : "it has no node with a constant weight";
-  const why = reasons === "" || isQuantized(model.graph) ? none : reasons;
+  const given = [...new Set(choice.skipped.map(({ reason }) => reason))].slice(0, 3).join("; ");
+  const why = isQuantized(model.graph) ? "it is quantized already" : given || "it has no node with a constant weight";
   return new RecoupError("quantize/nothing-to-do", `has no layer to quantize: ${why}`);
 }

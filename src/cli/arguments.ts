@@ -26,7 +26,7 @@ export function bitsOrNone(text: string): number | "none" {
 }
 
 /** More threads than any processor has cores take minutes to start and can end the machine. */
-export const mostThreads = 256;
+export const threadCount = wholeNumber("--threads", 1, 256);
 
 /** `bc,cat` as a list. */
 export function commaList(text: string): readonly string[] {

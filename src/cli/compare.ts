@@ -2,7 +2,7 @@ import { Command } from "commander";
 import { printable } from "../errors.js";
 import { describeDb } from "../evaluate/outputs.js";
 import { type CompareOptions, type Comparison, compare } from "../node/compare.js";
-import { mostThreads, wholeNumber } from "./arguments.js";
+import { threadCount, wholeNumber } from "./arguments.js";
 import { formatJson, formatMs, formatNats, formatPercent, formatRatio, formatTable } from "./format.js";
 import { Progress, printWarnings } from "./progress.js";
 
@@ -18,11 +18,7 @@ export function compareCommand(signal: AbortSignal): Command {
     .requiredOption("--data <path>", "samples, labelled or not: a folder of pictures, .npy, .npz or .jsonl")
     .option("--preprocess <file>", "a Hugging Face preprocessor_config.json (default: the one beside the original)")
     .option("--limit <count>", "only the first samples (default: 64)", wholeNumber("--limit", 1))
-    .option(
-      "--threads <count>",
-      "threads of the runtime (default: one a core)",
-      wholeNumber("--threads", 1, mostThreads),
-    )
+    .option("--threads <count>", "threads of the runtime (default: one a core)", threadCount)
     .option("--json", "print JSON to stdout")
     .addHelpText("after", "\nExample:\n  recoup compare model.onnx small.onnx --data pictures/")
     .action(async (float: string, quantized: string, flags: Flags) => run(float, quantized, flags, signal));

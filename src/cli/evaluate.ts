@@ -2,7 +2,7 @@ import { Command, Option } from "commander";
 import { printable } from "../errors.js";
 import type { Interval } from "../evaluate/intervals.js";
 import { type EvaluateOptions, type Evaluation, evaluate } from "../node/evaluate.js";
-import { mostThreads, wholeNumber } from "./arguments.js";
+import { threadCount, wholeNumber } from "./arguments.js";
 import { formatJson, formatMs, formatNats, formatPercent, formatTable } from "./format.js";
 import { Progress, printWarnings } from "./progress.js";
 
@@ -29,11 +29,7 @@ export function evaluateCommand(signal: AbortSignal): Command {
       "added to every label: 1 for models with a background class",
       wholeNumber("--label-offset", -1000, 1000),
     )
-    .option(
-      "--threads <count>",
-      "threads of the runtime (default: one a core)",
-      wholeNumber("--threads", 1, mostThreads),
-    )
+    .option("--threads <count>", "threads of the runtime (default: one a core)", threadCount)
     .option("--json", "print JSON to stdout")
     .addHelpText(
       "after",

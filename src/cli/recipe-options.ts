@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { rangeEstimators } from "../quantize/estimators/index.js";
-import { bitsOrNone, mostThreads, wholeNumber } from "./arguments.js";
+import { bitsOrNone, threadCount, wholeNumber } from "./arguments.js";
 
 const estimatorNames = rangeEstimators.map(({ name }) => name).join(", ");
 
@@ -16,9 +16,5 @@ export function addRecipeOptions(command: Command): Command {
     .option("--storage <kind>", "how codes below 8 bits are stored: packed, int8 or onnx (default: packed)")
     .option("--recipe <file>", "a recipe in JSON; flags override it")
     .option("--skip <patterns...>", "nodes to leave in float: names with * for any text, or op:Conv")
-    .option(
-      "--threads <count>",
-      "threads of the runtime (default: one a core)",
-      wholeNumber("--threads", 1, mostThreads),
-    );
+    .option("--threads <count>", "threads of the runtime (default: one a core)", threadCount);
 }

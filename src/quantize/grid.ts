@@ -19,9 +19,8 @@ export function levelsOfGrid({ scale, zeroPoint, bits }: ActivationGrid): Levels
 const smallestScale = 2 ** -126;
 
 /**
- * The unsigned grid that covers a range; zero is always a code, since padding and ReLU produce it.
- *
- * Unsigned asymmetric, or with the zero point in the middle where `symmetric`
+ * The unsigned grid that covers a range, with the zero point in the middle where `symmetric`; zero is always a code,
+ * since padding and ReLU produce it.
  */
 export function chooseActivationGrid(range: Range, bits: Bits, symmetric: boolean): ActivationGrid {
   const levels = 2 ** bits - 1;

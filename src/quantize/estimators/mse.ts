@@ -9,10 +9,13 @@ const stepsPerSide = 12;
 const refined = 2;
 const finest = 1 / 500;
 
-/** Shares of the lower and the upper extreme. */
-interface Place {
+/** Of the lower and the upper extreme. */
+interface Shares {
   readonly low: number;
   readonly high: number;
+}
+
+interface Place extends Shares {
   readonly error: number;
 }
 
@@ -29,8 +32,8 @@ export const meanSquaredError: RangeEstimator = {
   estimate(observed, rule) {
     const distribution = distributionOfObserved(observed);
     const { low, high } = outer(observed.extremes, rule.symmetric);
-    const rangeAt = (place: Omit<Place, "error">): Range => ({ low: place.low * low, high: place.high * high });
-    const tryAt = (shares: Omit<Place, "error">): Place => ({
+    const rangeAt = (place: Shares): Range => ({ low: place.low * low, high: place.high * high });
+    const tryAt = (shares: Shares): Place => ({
       ...shares,
       error: errorOf(distribution, rule, rangeAt(shares)),
     });
@@ -55,19 +58,14 @@ function outer(extremes: Range, symmetric: boolean): Range {
 }
 
 /** From the extremes inwards, so that of equal errors the wider range comes first. */
-function net(steps: number, isLine: boolean): readonly Omit<Place, "error">[] {
+function net(steps: number, isLine: boolean): readonly Shares[] {
   const shares = Array.from({ length: steps }, (_, i) => (steps - i) / steps);
   if (isLine) return shares.map((share) => ({ low: share, high: share }));
   return shares.flatMap((low) => shares.map((high) => ({ low, high })));
 }
 
 /** Goes to better neighbours, ever nearer ones. */
-function refine(
-  start: Place,
-  distance: number,
-  isLine: boolean,
-  tryAt: (shares: Omit<Place, "error">) => Place,
-): Place {
+function refine(start: Place, distance: number, isLine: boolean, tryAt: (shares: Shares) => Place): Place {
   let place = start;
   for (let step = distance / 2; step > finest; step /= 2) {
     for (const [low, high] of isLine ? lineNeighbours : neighbours) {
