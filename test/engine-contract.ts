@@ -2,6 +2,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import type { Engine, Feeds, HeldTensor } from "../src/engine/engine.js";
 import { withSession } from "../src/engine/engine.js";
 import type { ErrorCode } from "../src/errors.js";
+import { buildGraph } from "../src/graph/graph.js";
 import { type Model, withGraph } from "../src/graph/model.js";
 import { makeNode } from "../src/graph/node.js";
 import type { ElementType } from "../src/tensor/element-type.js";
@@ -152,6 +153,50 @@ export function describeEngine(name: string, create: () => Engine): void {
         await expect(session.run(held)).rejects.toThrow(failure("engine/run"));
         await engine.release(held.values());
         await session.close();
+      });
+
+      it.each(types)("come back as they were: %s", async (type, array) => {
+        const full = tensorFromBytes(type, [2], bytesOf(array));
+        const empty = tensorFromBytes(type, [0], new Uint8Array(0));
+        const nodes = [makeNode("Identity", ["x"], ["y"])];
+        const { model } = makeTestModel({ feeds: { x: full }, shapes: { x: ["size"] }, nodes, outputs: ["y"] });
+        await withSession(engine, model, {}, async (session) => {
+          for (const tensor of [full, empty]) {
+            const given = await engine.hold(only(tensor));
+            const results = await session.runAndHold(given, ["y"]);
+            const output = (await session.run(new Map([["x", results.get("y")!]]))).outputs.get("y")!;
+            expect([output.type, output.shape, [...output.bytes()]]).toEqual([type, tensor.shape, [...tensor.bytes()]]);
+            await engine.release([...given.values(), ...results.values()]);
+          }
+        });
+      });
+
+      it("come back as they were: strings, which only the runtime makes", async () => {
+        const string = { name: "x", type: { kind: "tensor", elementType: "string", shape: [2, 3] } } as const;
+        const { graph } = castTo(1);
+        const fromString = withGraph(castTo(1), buildGraph({ ...graph, inputs: [string] }));
+        const [first, second] = [await engine.open(castTo(8)), await engine.open(fromString)];
+        const texts = await first.runAndHold(only(x), ["y"]);
+        expect(texts.get("y")).toMatchObject({ type: "string", shape: [2, 3] });
+        const { outputs } = await second.run(new Map([["x", texts.get("y")!]]));
+        expect(floats(outputs, "y")).toEqual([...float32Values(x)]);
+        await engine.release(texts.values());
+        await Promise.all([first.close(), second.close()]);
+      });
+
+      it("may be fed by several names, some of them held and some not", async () => {
+        const nodes = [makeNode("Sub", ["a", "b"], ["d"]), makeNode("Add", ["d", "c"], ["y"])];
+        const { model } = makeTestModel({ feeds: { a: x, b: x, c: x }, nodes, outputs: ["y"] });
+        const held = (await engine.hold(only(x))).get("x")!;
+        await withSession(engine, model, {}, async (session) => {
+          const feeds = new Map<string, Tensor | HeldTensor>([
+            ["a", held],
+            ["b", held],
+            ["c", someFloats([2, 3])],
+          ]);
+          expect(floats((await session.run(feeds)).outputs, "y")).toEqual([...float32Values(someFloats([2, 3]))]);
+        });
+        await engine.release([held]);
       });
 
       it("may be the results of a run, and go into another session", async () => {

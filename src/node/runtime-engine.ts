@@ -11,13 +11,22 @@ import type { Model } from "../graph/model.js";
 import { type Tensor, tensorFromBytes } from "../tensor/tensor.js";
 import { writeModelFile } from "./model-file.js";
 import type { Envelope, Named, Reply, Request, SentTensor } from "./runtime-messages.js";
+import { removeTensorFiles } from "./runtime-tensor-files.js";
 
 export interface RuntimeOptions {
   /** Threads a model runs on; the number of cores where it is not given. */
   readonly threads?: number;
+  /** Bytes of held tensors that stay in memory, 512 MB where it is not given; what is held beyond goes to files. */
+  readonly memoryBytes?: number;
   /** Ends the process that runs the models; what is under way fails with `engine/cancelled`. */
   readonly signal?: AbortSignal;
 }
+
+/**
+ * Held tensors are what grows with the number of calibration samples. Our choice: those of small networks are then never
+ * written, and those of large ones take little beside the networks themselves.
+ */
+const defaultMemoryBytes = 512e6;
 
 /**
  * onnxruntime in a child process, so that the event loop stays free and a model that kills its process is an error.
@@ -97,8 +106,10 @@ class RuntimeEngine implements Engine {
     if (this.#isClosed) throw new RecoupError("engine/unavailable", "the engine is closed");
     if (this.#options.signal?.aborted) throw cancelled();
     if (!this.#process?.isAlive) {
-      const firstHeld = this.#processes++ * heldPerProcess;
-      this.#process = new RuntimeProcess([this.#folder, String(firstHeld)], this.#options.signal);
+      // What a process that died held is lost.
+      removeTensorFiles(this.#folder);
+      const numbers = [this.#processes++ * heldPerProcess, this.#options.memoryBytes ?? defaultMemoryBytes];
+      this.#process = new RuntimeProcess([this.#folder, ...numbers.map(String)], this.#options.signal);
     }
     return this.#process;
   }
@@ -232,8 +243,8 @@ class RuntimeProcess {
     this.#hasAnswered = true;
     const pending = this.#pending.get(id);
     this.#pending.delete(id);
-    if (body.kind === "failed") pending?.reject(new RecoupError(pending.onFailure, tidy(body.message)));
-    else pending?.resolve(body);
+    if (body.kind !== "failed") pending?.resolve(body);
+    else pending?.reject(new RecoupError(body.code ?? pending.onFailure, tidy(body.message), body.place));
   }
 
   #fail(error: RecoupError): void {

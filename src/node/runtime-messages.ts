@@ -1,4 +1,5 @@
 import type { HeldTensor, RunMode } from "../engine/engine.js";
+import type { ErrorCode, Place } from "../errors.js";
 import type { Value } from "../graph/graph.js";
 import type { ElementType } from "../tensor/element-type.js";
 
@@ -36,7 +37,13 @@ export type Reply =
   | { readonly kind: "ran"; readonly outputs: Named<SentTensor>; readonly elapsedMs: number }
   | { readonly kind: "held"; readonly tensors: Named<HeldTensor> }
   | { readonly kind: "done" }
-  | { readonly kind: "failed"; readonly message: string };
+  | {
+      readonly kind: "failed";
+      readonly message: string;
+      /** Given where the fault lies with the temporary folder and not with what was asked for. */
+      readonly code?: ErrorCode;
+      readonly place?: Place;
+    };
 
 export interface Envelope<Body> {
   readonly id: number;

@@ -2,24 +2,40 @@
  * The child process that holds onnxruntime. Loading and running a model block the thread they happen on, and a hostile
  * or broken model can end the process: neither may reach the tool.
  *
- * Arguments: the folder of the temporary files, and the number after which held tensors are numbered.
+ * Arguments: the folder of the temporary files, the number after which held tensors are numbered, and how many bytes of
+ * them stay in memory.
  */
 import { rmSync } from "node:fs";
 import { InferenceSession, Tensor as RuntimeTensor } from "onnxruntime-node";
 import type { HeldTensor, RunMode } from "../engine/engine.js";
+import { RecoupError } from "../errors.js";
 import type { Value } from "../graph/graph.js";
 import type { ElementType } from "../tensor/element-type.js";
-import type { Envelope, Reply, Request, SentTensor } from "./runtime-messages.js";
+import { bytesOf } from "../tensor/tensor.js";
+import type { Envelope, Named, Reply, Request, SentTensor } from "./runtime-messages.js";
+import { TensorFiles } from "./runtime-tensor-files.js";
 
-const [folder, firstHeld] = process.argv.slice(2);
+const [folder, ...numbers] = process.argv.slice(2);
+const [firstHeld, mostBytes] = numbers.map(Number);
 const sessions = new Map<number, InferenceSession>();
-const held = new Map<number, RuntimeTensor>();
+const held = new Map<number, Held>();
+const files = new TensorFiles(folder);
 let lastSession = 0;
-let lastHeld = Number(firstHeld);
+let lastHeld = firstHeld;
+/** What the tensors that are held in memory take; at most `mostBytes`. */
+let usedBytes = 0;
+
+interface Held {
+  readonly type: ElementType;
+  readonly shape: readonly number[];
+  readonly sizeBytes: number;
+  /** Undefined for a tensor that stands in a file. */
+  readonly inMemory: RuntimeTensor | undefined;
+}
 
 process.on("message", async (message) => {
   const { id, body } = message as Envelope<Request>;
-  const reply = await answer(body).catch((error: unknown): Reply => ({ kind: "failed", message: String(error) }));
+  const reply = await answer(body).catch(failed);
   process.send?.({ id, body: reply } satisfies Envelope<Reply>);
 });
 // The tool is gone, perhaps killed before it could clean up.
@@ -38,17 +54,24 @@ async function answer(request: Request): Promise<Reply> {
       return run(request);
     case "hold": {
       // All or none: what one of them throws must not leave the others behind.
-      const tensors = request.tensors.map(([name, tensor]) => [name, toRuntime(name, tensor)] as const);
-      return { kind: "held", tensors: tensors.map(([name, tensor]) => [name, hold(tensor)]) };
+      // Sent tensors are views of their message: not copied, one that stays in memory would keep all of it.
+      const copy = (tensor: SentTensor) => ({ ...tensor, bytes: new Uint8Array(tensor.bytes) });
+      const tensors = request.tensors.map(([name, tensor]) => [name, toRuntime(name, copy(tensor))] as const);
+      return { kind: "held", tensors: holdAll(tensors) };
     }
     case "release":
-      for (const id of request.held) held.delete(id);
+      for (const id of request.held) release(id);
       return { kind: "done" };
     case "close":
       await sessionOf(request.session).release();
       sessions.delete(request.session);
       return { kind: "done" };
   }
+}
+
+function failed(error: unknown): Reply {
+  if (!(error instanceof RecoupError)) return { kind: "failed", message: String(error) };
+  return { kind: "failed", message: error.message, code: error.code, place: error.place };
 }
 
 async function open(path: string, mode: RunMode, threads: number | undefined): Promise<Reply> {
@@ -83,18 +106,50 @@ async function run(request: Extract<Request, { kind: "run" }>): Promise<Reply> {
       throw new Error(`${output.name}: a ${output.type} tensor cannot be fetched`);
     }
   }
-  const feeds = Object.fromEntries(request.feeds.map(([name, tensor]) => [name, toRuntime(name, tensor)]));
+  const feeds = Object.fromEntries(toFeeds(request.feeds));
   const start = performance.now();
   const results = await session.run(feeds, [...fetch]);
   const elapsedMs = performance.now() - start;
   const outputs = Object.entries(results);
-  if (request.hold) return { kind: "held", tensors: outputs.map(([name, tensor]) => [name, hold(tensor)]) };
+  if (request.hold) return { kind: "held", tensors: holdAll(outputs) };
   return { kind: "ran", outputs: outputs.map(([name, tensor]) => [name, fromRuntime(name, tensor)]), elapsedMs };
 }
 
+/** All or none. */
+function holdAll(tensors: Named<RuntimeTensor>): Named<HeldTensor> {
+  const before = lastHeld;
+  try {
+    return tensors.map(([name, tensor]) => [name, hold(tensor)]);
+  } catch (error) {
+    for (let id = before + 1; id <= lastHeld; id++) release(id);
+    throw error;
+  }
+}
+
+/** Keeps a tensor in memory while there is room, else in a file. */
 function hold(tensor: RuntimeTensor): HeldTensor {
-  held.set(++lastHeld, tensor);
-  return { held: lastHeld, type: tensor.type as ElementType, shape: tensor.dims };
+  const { data } = tensor;
+  const [type, shape] = [tensor.type as ElementType, tensor.dims];
+  // Strings are not stored as bytes: they always stay, and no layer that is quantized reads them.
+  const bytes = ArrayBuffer.isView(data) ? bytesOf(data) : new Uint8Array(0);
+  const id = ++lastHeld;
+  const sizeBytes = bytes.byteLength;
+  if (usedBytes + sizeBytes > mostBytes) {
+    files.write(id, bytes);
+    held.set(id, { type, shape, sizeBytes, inMemory: undefined });
+  } else {
+    usedBytes += sizeBytes;
+    held.set(id, { type, shape, sizeBytes, inMemory: tensor });
+  }
+  return { held: id, type, shape };
+}
+
+function release(id: number): void {
+  const known = held.get(id);
+  if (!known) return;
+  held.delete(id);
+  if (known.inMemory) usedBytes -= known.sizeBytes;
+  else files.remove(id);
 }
 
 function sessionOf(id: number): InferenceSession {
@@ -127,12 +182,25 @@ const arrayTypes = {
   bool: Uint8Array,
 } as const;
 
-function toRuntime(name: string, tensor: SentTensor | HeldTensor): RuntimeTensor {
-  if ("held" in tensor) {
-    const known = held.get(tensor.held);
-    if (!known) throw new Error(`${name}: the tensor was released`);
-    return known;
-  }
+/** What a session is fed. A held tensor may be fed by several names: it is read once. */
+function toFeeds(tensors: Named<SentTensor | HeldTensor>): Named<RuntimeTensor> {
+  const read = new Map<number, RuntimeTensor>();
+  return tensors.map(([name, tensor]) => {
+    if (!("held" in tensor)) return [name, toRuntime(name, tensor)];
+    const feed = read.get(tensor.held) ?? fromHeld(name, tensor.held);
+    read.set(tensor.held, feed);
+    return [name, feed];
+  });
+}
+
+function fromHeld(name: string, id: number): RuntimeTensor {
+  const known = held.get(id);
+  if (!known) throw new Error(`${name}: the tensor was released`);
+  const { type, shape, sizeBytes, inMemory } = known;
+  return inMemory ?? toRuntime(name, { type, shape, bytes: files.read(id, sizeBytes) });
+}
+
+function toRuntime(name: string, tensor: SentTensor): RuntimeTensor {
   const arrayType = arrayTypes[tensor.type as keyof typeof arrayTypes];
   if (!arrayType) throw new Error(`${name}: a ${tensor.type} tensor cannot be fed`);
   const bytes = tensor.bytes.byteOffset % 8 === 0 ? tensor.bytes : new Uint8Array(tensor.bytes);
@@ -147,6 +215,5 @@ function toRuntime(name: string, tensor: SentTensor | HeldTensor): RuntimeTensor
 function fromRuntime(name: string, tensor: RuntimeTensor): SentTensor {
   const data = tensor.data;
   if (!ArrayBuffer.isView(data)) throw new Error(`${name}: a ${tensor.type} tensor cannot be fetched`);
-  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  return { type: tensor.type as ElementType, shape: tensor.dims, bytes };
+  return { type: tensor.type as ElementType, shape: tensor.dims, bytes: bytesOf(data) };
 }
