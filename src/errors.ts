@@ -21,6 +21,8 @@ const errorKinds = {
   "data/mismatch": "input",
   "preprocess/invalid": "input",
   "quantize/nothing-to-do": "input",
+  "statistics/malformed": "input",
+  "statistics/mismatch": "input",
   "engine/unavailable": "failed",
   "engine/refused": "input",
   "engine/run": "failed",

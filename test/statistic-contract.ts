@@ -22,6 +22,8 @@ export interface StatisticCase {
   readonly slowly: (samples: readonly Pair[]) => unknown;
   /** It depends on the order of single samples, so it is not fed batches. */
   readonly isOrdered?: boolean;
+  /** The part of a result that does not depend on how samples go together to runs; all of it where not given. */
+  readonly seen?: (result: unknown) => unknown;
 }
 
 /** Sums in the runtime are float32. */
@@ -67,7 +69,9 @@ export async function resultOf<Result>(
 }
 
 /** What every statistic has to do. */
-export function testStatistic(engine: Engine, { about, make, slowly, isOrdered = false }: StatisticCase): void {
+export function testStatistic(engine: Engine, { about, make, slowly, isOrdered = false, seen }: StatisticCase): void {
+  const expectClose = (actual: unknown, expected: unknown) =>
+    expectNear(seen ? seen(actual) : actual, seen ? seen(expected) : expected);
   describe(`as a statistic: ${about}`, () => {
     it.each(["float32", "float16"] as const)("equals the slow and obvious version in %s", async (type) => {
       const model = makePair(type);
@@ -106,6 +110,47 @@ export function testStatistic(engine: Engine, { about, make, slowly, isOrdered =
       );
     });
 
+    it("is encoded whole: what merges as bytes is what merges as it is", async () => {
+      const parts = [samples.slice(0, 4), [], samples.slice(4, 5), samples.slice(5)];
+      const [direct, encoded] = [make(), make()];
+      for (const part of parts) {
+        const statistic = make();
+        await resultOf(engine, statistic, part);
+        direct.merge(statistic);
+        encoded.mergeEncoded(statistic.encode());
+      }
+      expect(encoded.result()).toEqual(direct.result());
+      expect(encoded.encode()).toEqual(direct.encode());
+      const again = make();
+      again.mergeEncoded(direct.encode());
+      expect(again.result()).toEqual(direct.result());
+      expect(again.encode()).toEqual(direct.encode());
+      expectClose(again.result(), await resultOf(engine, make(), samples));
+    });
+
+    it("decodes bytes at any place of a buffer, and keeps none of them", async () => {
+      const statistic = make();
+      const result = await resultOf(engine, statistic, samples.slice(0, 3));
+      const encoded = statistic.encode();
+      const shifted = new Uint8Array(encoded.length + 3);
+      shifted.set(encoded, 3);
+      const decoded = make();
+      decoded.mergeEncoded(shifted.subarray(3));
+      shifted.fill(7);
+      encoded.fill(7);
+      expect(decoded.result()).toEqual(result);
+      expect(statistic.result()).toEqual(result);
+    });
+
+    it("refuses bytes of which some are missing", async () => {
+      const statistic = make();
+      await resultOf(engine, statistic, samples.slice(0, 2));
+      const encoded = statistic.encode();
+      const refused = expect.objectContaining({ code: "statistics/malformed" });
+      expect(() => make().mergeEncoded(encoded.subarray(1))).toThrow(refused);
+      expect(() => make().mergeEncoded(encoded.subarray(0, encoded.length - 1))).toThrow(refused);
+    });
+
     it("takes samples without elements for nothing", async () => {
       const empty = { id: "empty", feeds: new Map([["x", float32Tensor([0, 3, 3], [])]]) };
       const [first, ...others] = samples;
@@ -119,7 +164,7 @@ export function testStatistic(engine: Engine, { about, make, slowly, isOrdered =
 }
 
 /** Numbers, arrays of numbers and objects of them, within the tolerance relative to the largest number. */
-function expectClose(actual: unknown, expected: unknown): void {
+function expectNear(actual: unknown, expected: unknown): void {
   const [left, right] = [numbersIn(actual), numbersIn(expected)];
   expect([...left.keys()]).toEqual([...right.keys()]);
   for (const [path, values] of right) {

@@ -55,7 +55,7 @@ describe("collect", () => {
     ]);
     const details = new Map(values.map((value) => [value, "extremes"] as const));
     const seen = await observe(engine, model, details, one({ id: "", feeds }), () => {});
-    expect([...seen].map(([value, { extremes }]) => [value, extremes])).toEqual([
+    expect([...seen.result()].map(([value, { extremes }]) => [value, extremes])).toEqual([
       ["x", { low: -2, high: 1 }],
       ["a", { low: -1, high: 2 }],
       ["y", { low: -2, high: 4 }],
@@ -100,7 +100,7 @@ describe("collect", () => {
 
   it("does not open a session for nothing", async () => {
     const none = refusing(engine);
-    expect((await observe(none, makePair("float32"), new Map(), feed(), () => {})).size).toBe(0);
+    expect((await observe(none, makePair("float32"), new Map(), feed(), () => {})).result().size).toBe(0);
     expect(none.opened).toBe(0);
   });
 });
@@ -113,7 +113,7 @@ describe("RangeStatistic", () => {
     outputs: ["y"],
   });
   const collected = (...tensors: readonly ReturnType<typeof float32Tensor>[]) =>
-    observe(engine, model, extremesOfY, feed(...tensors), () => {}).then((seen) => seen.get("y")?.extremes);
+    observe(engine, model, extremesOfY, feed(...tensors), () => {}).then((seen) => seen.result().get("y")?.extremes);
   const numbers = (change: (value: number) => number) =>
     float32Tensor(
       [1, 40],
@@ -150,7 +150,7 @@ describe("RangeStatistic", () => {
       outputs: ["y"],
     });
     const seen = await observe(engine, halves.model, extremesOfY, feed(half), () => {});
-    expect(seen.get("y")?.extremes).toEqual({ low: 60000, high: 60000 });
+    expect(seen.result().get("y")?.extremes).toEqual({ low: 60000, high: 60000 });
   });
 });
 

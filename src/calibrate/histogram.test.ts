@@ -15,7 +15,7 @@ async function distributionOfTensor(x: Tensor, opset = 17) {
     yield { id: "sample", feeds: new Map([["x", x]]) };
   }
   const seen = await observe(engine, model, new Map([["y", "distribution"]]), once(), () => {});
-  const distribution = seen.get("y")?.distribution;
+  const distribution = seen.result().get("y")?.distribution;
   if (distribution === undefined) throw new Error("no distribution");
   return distribution;
 }

@@ -4,7 +4,8 @@ import { type Distribution, distributionOf } from "../math/distribution.js";
 import { clamp } from "../math/round.js";
 import { strides } from "../math/strides.js";
 import { fromFloat16 } from "../tensor/half.js";
-import type { Tensor } from "../tensor/tensor.js";
+import { bytesOf, type Tensor } from "../tensor/tensor.js";
+import { malformed } from "./encoding.js";
 import { ProbeWriter } from "./probe-writer.js";
 import type { Probe, Statistic, Tap } from "./statistic.js";
 
@@ -45,6 +46,27 @@ export class HistogramStatistic implements Statistic<Distribution> {
     for (let code = 0; code < this.#counts.length; code++) this.#counts[code] += other.#counts[code];
   }
 
+  /** The counts of the bins that hold anything, as uint32, then their codes, as uint16. */
+  encode(): Uint8Array {
+    const codes = Uint16Array.from(this.#counts.keys()).filter((code) => this.#counts[code] > 0);
+    const encoded = new Uint8Array(codes.length * bytesPerBin);
+    encoded.set(bytesOf(Uint32Array.from(codes, (code) => this.#counts[code])));
+    encoded.set(bytesOf(codes), codes.length * Uint32Array.BYTES_PER_ELEMENT);
+    return encoded;
+  }
+
+  mergeEncoded(encoded: Uint8Array): void {
+    const size = encoded.byteLength / bytesPerBin;
+    if (!Number.isInteger(size)) throw malformed(`has ${encoded.byteLength} bytes, which are no histogram`);
+    // A copy, for bytes may start at an odd place of their buffer.
+    const { buffer } = new Uint8Array(encoded);
+    const counts = new Uint32Array(buffer, 0, size);
+    const codes = new Uint16Array(buffer, counts.byteLength, size);
+    codes.forEach((code, i) => {
+      this.#counts[code] += counts[i];
+    });
+  }
+
   result(): Distribution {
     const values: number[] = [];
     const counts: number[] = [];
@@ -56,6 +78,8 @@ export class HistogramStatistic implements Statistic<Distribution> {
     return distributionOf(Float64Array.from(values), Float64Array.from(counts));
   }
 }
+
+const bytesPerBin = Uint32Array.BYTES_PER_ELEMENT + Uint16Array.BYTES_PER_ELEMENT;
 
 const infinity = 0x7c00;
 const sign = 0x8000;

@@ -10,7 +10,7 @@ import { RangeStatistic } from "./range.js";
 import type { Statistic, Tap } from "./statistic.js";
 
 /**
- * What is to be known of some values to choose their ranges, over all batches: one forward pass each.
+ * Looks at values, so that their ranges can be chosen, over all batches: one forward pass each.
  *
  * @param details what shall be seen of each value; for averages the batches are single samples
  * @param onBatch called after each batch
@@ -22,14 +22,35 @@ export async function observe(
   details: ReadonlyMap<ValueName, Detail>,
   batches: AsyncIterable<NamedFeeds>,
   onBatch: () => void,
-): Promise<ReadonlyMap<ValueName, Observed>> {
-  const observers = [...details].map(
-    ([value, detail]) => [value, observerOf({ from: "float", value }, detail)] as const,
-  );
-  if (observers.length === 0) return new Map();
-  const statistics = observers.flatMap(([, { statistics }]) => statistics);
-  await collect(engine, model, statistics, (tap) => tap.value, batches, onBatch);
-  return new Map(observers.map(([value, { observed }]) => [value, observed()]));
+): Promise<Observation> {
+  const observation = new Observation(details);
+  const { statistics } = observation;
+  if (statistics.length > 0) await collect(engine, model, statistics, (tap) => tap.value, batches, onBatch);
+  return observation;
+}
+
+/** What was seen of some values: the statistics from which their ranges are chosen. */
+export class Observation {
+  /** No two have the same key. */
+  readonly statistics: readonly Statistic<unknown>[];
+  readonly #observers: ReadonlyMap<ValueName, Observer>;
+
+  /** Nothing was seen yet. */
+  constructor(details: ReadonlyMap<ValueName, Detail>) {
+    this.#observers = new Map(
+      [...details].map(([value, detail]) => [value, observerOf({ from: "float", value }, detail)]),
+    );
+    this.statistics = [...this.#observers.values()].flatMap(({ statistics }) => statistics);
+  }
+
+  /** What the statistics have encoded, by their keys. */
+  encode(): ReadonlyMap<string, Uint8Array> {
+    return new Map(this.statistics.map((statistic) => [statistic.key, statistic.encode()]));
+  }
+
+  result(): ReadonlyMap<ValueName, Observed> {
+    return new Map([...this.#observers].map(([value, { observed }]) => [value, observed()]));
+  }
 }
 
 interface Observer {

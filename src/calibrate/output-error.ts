@@ -2,6 +2,7 @@ import type { ValueName } from "../graph/graph.js";
 import type { NameSource } from "../graph/names.js";
 import type { Limits } from "../operators/limits.js";
 import { float32Values, integerValues, type Tensor } from "../tensor/tensor.js";
+import { bytesOfNumbers, malformed, numbersOfBytes } from "./encoding.js";
 import { ProbeWriter } from "./probe-writer.js";
 import type { Probe, Statistic, Tap } from "./statistic.js";
 
@@ -79,6 +80,26 @@ export class OutputErrorStatistic implements Statistic<OutputError> {
   merge(other: Statistic<OutputError>): void {
     if (!(other instanceof OutputErrorStatistic)) throw new Error(`${other.key} does not merge into ${this.key}`);
     if (other.#sums !== undefined) this.#add(other.#count, other.#sums);
+  }
+
+  /** The elements per channel, the number of channels, then the sums, vector by vector. */
+  encode(): Uint8Array {
+    const sums = this.#sums ?? [];
+    return bytesOfNumbers([this.#count, sums[0]?.length ?? 0, ...sums.flatMap((vector) => [...vector])]);
+  }
+
+  mergeEncoded(encoded: Uint8Array): void {
+    const [count, channels, ...values] = numbersOfBytes(encoded);
+    const vectors = this.#trial === undefined ? 2 : 3;
+    const isEmpty = count === 0 && values.length === 0;
+    const isWhole = Number.isInteger(channels) && values.length === channels * vectors;
+    const fits = this.#sums === undefined || isEmpty || this.#sums[0].length === channels;
+    if (!(count >= 0) || !isWhole || !fits) throw malformed("are no sums of output errors");
+    if (isEmpty) return;
+    const sums = Array.from({ length: vectors }, (_, i) =>
+      Float64Array.from(values.slice(i * channels, (i + 1) * channels)),
+    );
+    this.#add(count, sums);
   }
 
   result(): OutputError {

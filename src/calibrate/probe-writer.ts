@@ -1,8 +1,8 @@
-import type { ValueName } from "../graph/graph.js";
+import type { Node, ValueName } from "../graph/graph.js";
 import type { NameSource } from "../graph/names.js";
 import { PatchWriter } from "../graph/patch-writer.js";
 import { elementCodeOf } from "../tensor/element-code.js";
-import { float32Tensor, int64Tensor } from "../tensor/tensor.js";
+import { float32Tensor, int64Tensor, type Tensor } from "../tensor/tensor.js";
 import type { Probe } from "./statistic.js";
 
 /** Writes the nodes of a probe. */
@@ -15,8 +15,26 @@ export class ProbeWriter {
     this.#opset = opset;
   }
 
-  node(opType: string, inputs: readonly ValueName[], attributes: Readonly<Record<string, number>> = {}): ValueName {
+  node(
+    opType: string,
+    inputs: readonly ValueName[],
+    attributes: Readonly<Record<string, number | readonly number[]>> = {},
+  ): ValueName {
     return this.#writer.node(opType, inputs, `probe_${opType}`, attributes);
+  }
+
+  /** A copy of a node with one output that reads other values. */
+  copy(node: Node, inputs: readonly ValueName[]): ValueName {
+    return this.#writer.node(node.opType, inputs, `probe_${node.opType}`, node.attributes);
+  }
+
+  constant(tensor: Tensor): ValueName {
+    return this.#writer.constant("probe_constant", tensor);
+  }
+
+  /** Whole numbers, a scalar where there is no shape. */
+  integers(values: readonly number[], shape: readonly number[] = [values.length]): ValueName {
+    return this.constant(int64Tensor(shape, values));
   }
 
   /** The value in float32, whatever type it has. The runtime takes a Cast away that changes nothing. */

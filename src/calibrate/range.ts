@@ -3,6 +3,7 @@ import type { ValueName } from "../graph/graph.js";
 import type { NameSource } from "../graph/names.js";
 import type { Range } from "../math/distribution.js";
 import { float32Values, type Tensor } from "../tensor/tensor.js";
+import { bytesOfNumbers, malformed, numbersOfBytes } from "./encoding.js";
 import { ProbeWriter } from "./probe-writer.js";
 import type { Probe, Statistic, Tap } from "./statistic.js";
 
@@ -36,17 +37,46 @@ export class RangeStatistic implements Statistic<Range> {
       const message = Number.isNaN(sum) ? "holds NaN on this sample" : `reaches from ${low} to ${high} on this sample`;
       throw new RecoupError("model/not-finite", message, { field: this.taps[0].value });
     }
-    this.#low = Math.min(this.#low, low);
-    this.#high = Math.max(this.#high, high);
+    this.#widen({ low, high });
   }
 
   merge(other: Statistic<Range>): void {
-    const { low, high } = other.result();
-    this.#low = Math.min(this.#low, low);
-    this.#high = Math.max(this.#high, high);
+    this.#widen(other.result());
+  }
+
+  /** The smallest and the largest value; of no values infinity and minus infinity. */
+  encode(): Uint8Array {
+    return bytesOfNumbers([this.#low, this.#high]);
+  }
+
+  mergeEncoded(encoded: Uint8Array): void {
+    const [range, ...others] = rangesOfBytes(encoded);
+    if (range === undefined || others.length > 0) throw malformed("is no range");
+    this.#widen(range);
   }
 
   result(): Range {
     return { low: this.#low, high: this.#high };
   }
+
+  #widen({ low, high }: Range): void {
+    this.#low = Math.min(this.#low, low);
+    this.#high = Math.max(this.#high, high);
+  }
+}
+
+/**
+ * Ranges that were encoded as pairs of numbers.
+ *
+ * @throws RecoupError `statistics/malformed`
+ */
+export function rangesOfBytes(bytes: Uint8Array): readonly Range[] {
+  const numbers = numbersOfBytes(bytes);
+  if (numbers.length % 2 !== 0) throw malformed("holds a range without an end");
+  return Array.from({ length: numbers.length / 2 }, (_, i) => {
+    const [low, high] = [numbers[2 * i], numbers[2 * i + 1]];
+    const isEmpty = low === Number.POSITIVE_INFINITY && high === Number.NEGATIVE_INFINITY;
+    if (!isEmpty && !(low <= high && Number.isFinite(high - low))) throw malformed(`reaches from ${low} to ${high}`);
+    return { low, high };
+  });
 }

@@ -2,6 +2,7 @@ import type { SignalNoise } from "../evaluate/outputs.js";
 import type { ValueName } from "../graph/graph.js";
 import type { NameSource } from "../graph/names.js";
 import { float32Values, type Tensor } from "../tensor/tensor.js";
+import { bytesOfNumbers, malformed, numbersOfBytes } from "./encoding.js";
 import { ProbeWriter } from "./probe-writer.js";
 import type { Probe, Statistic, Tap } from "./statistic.js";
 
@@ -31,17 +32,30 @@ export class SignalNoiseStatistic implements Statistic<SignalNoise> {
   }
 
   update([signal, noise]: readonly Tensor[]): void {
-    this.#signal += float32Values(signal)[0];
-    this.#noise += float32Values(noise)[0];
+    this.#add({ signal: float32Values(signal)[0], noise: float32Values(noise)[0] });
   }
 
   merge(other: Statistic<SignalNoise>): void {
-    const { signal, noise } = other.result();
-    this.#signal += signal;
-    this.#noise += noise;
+    this.#add(other.result());
+  }
+
+  encode(): Uint8Array {
+    return bytesOfNumbers([this.#signal, this.#noise]);
+  }
+
+  mergeEncoded(encoded: Uint8Array): void {
+    const numbers = numbersOfBytes(encoded);
+    if (numbers.length !== 2) throw malformed("is no sum of signal and noise");
+    const [signal, noise] = numbers;
+    this.#add({ signal, noise });
   }
 
   result(): SignalNoise {
     return { signal: this.#signal, noise: this.#noise };
+  }
+
+  #add({ signal, noise }: SignalNoise): void {
+    this.#signal += signal;
+    this.#noise += noise;
   }
 }

@@ -31,6 +31,18 @@ export interface Statistic<Result> {
   probe(taps: readonly ValueName[], names: NameSource, opset: number): Probe;
   /** Takes in one sample: what the probe's outputs held. */
   update(outputs: readonly Tensor[]): void;
+  /** Takes in what another statistic of the same key has taken in, over samples that come after this one's. */
   merge(other: Statistic<Result>): void;
+  /** Everything that was taken in so far, as bytes for a file: nothing of this process or machine is in them. */
+  encode(): Uint8Array;
+  /**
+   * Like `merge`, with what another statistic of the same key has encoded.
+   *
+   * @throws RecoupError `statistics/malformed` for bytes that no statistic of this kind has written
+   */
+  mergeEncoded(encoded: Uint8Array): void;
   result(): Result;
 }
+
+/** Gives the statistic of the same key that somebody asked for before, else the given one: it takes in samples once. */
+export type Share = <Result>(statistic: Statistic<Result>) => Statistic<Result>;

@@ -46,6 +46,14 @@ describe("inBatches", () => {
     expect(ids).toEqual(["a … b", "c", "d", "e", "f"]);
   });
 
+  it("forms the same batches from a multiple of the size on, without the samples before it", async () => {
+    const samples = [1, 2, 1, 1, 1, 1, 2, 2, 1].map((rows, i) => sample(`${i}`, [rows, 2], i + 1));
+    const idsFrom = async (start: number) => (await all(inBatches(samples.slice(start), 3))).map(({ id }) => id);
+    expect(await idsFrom(0)).toEqual(["0", "1", "2", "3 … 5", "6 … 7", "8"]);
+    expect(await idsFrom(3)).toEqual(["3 … 5", "6 … 7", "8"]);
+    expect(await idsFrom(6)).toEqual(["6 … 7", "8"]);
+  });
+
   it("keeps every sample and its order, however many there are", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(fc.integer({ min: 1, max: 3 })), fc.integer({ min: 1, max: 5 }), async (rows, size) => {

@@ -46,18 +46,23 @@ export async function chooseBatchSize(
   return size > 1 && (await keepsSamplesApart(engine, model, first.feeds, second.feeds)) ? size : 1;
 }
 
-/** Joins neighbours of equal shapes to batches of at most `size`. */
+/**
+ * Joins neighbours of equal shapes to batches of at most `size`. None goes across a multiple of `size`: samples from there
+ * on form the same batches without those before them.
+ */
 export async function* inBatches(
   samples: AsyncIterable<NamedFeeds> | Iterable<NamedFeeds>,
   size: number,
 ): AsyncIterable<NamedFeeds> {
   let batch: NamedFeeds[] = [];
+  let count = 0;
   for await (const sample of samples) {
-    if (batch.length > 0 && (batch.length === size || !canStack(batch[0].feeds, sample.feeds))) {
+    if (batch.length > 0 && (count % size === 0 || !canStack(batch[0].feeds, sample.feeds))) {
       yield stack(batch);
       batch = [];
     }
     batch.push(sample);
+    count++;
   }
   if (batch.length > 0) yield stack(batch);
 }

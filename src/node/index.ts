@@ -5,3 +5,4 @@ export { type FileInspection, type InspectOptions, inspect } from "./inspect.js"
 export { readModelFile, writeModelFile } from "./model-file.js";
 export { type Cost, type Quantized, type QuantizeOptions, quantize } from "./quantize.js";
 export { createRuntimeEngine, type RuntimeOptions } from "./runtime-engine.js";
+export { type MeasuredStatistics, measureStatistics, type StatisticsOptions } from "./statistics.js";

@@ -17,7 +17,7 @@ import { RecoupError, withPlace } from "../errors.js";
 import type { Model } from "../graph/model.js";
 import type { ExternalReader } from "../onnx/external-data.js";
 import { type EncodedModel, encodeModel, readModel } from "../onnx/model.js";
-import { bytesOfChunk, type Chunk, totalSize } from "../onnx/wire.js";
+import { bytesOfChunk, type Chunk, chunkOf, totalSize } from "../onnx/wire.js";
 import { isFolder, statsOfEntry } from "./file-stats.js";
 
 export interface WriteOptions {
@@ -148,6 +148,15 @@ function readRange(file: number, offset: number, sizeBytes: number): Uint8Array 
     position += count;
   }
   return bytes;
+}
+
+/**
+ * Writes a file whole or not at all.
+ *
+ * @throws RecoupError `file/unwritable`
+ */
+export function writeWholeFile(path: string, bytes: Uint8Array): void {
+  writeFiles([{ path, chunks: [chunkOf(bytes)] }], {});
 }
 
 interface NewFile {

@@ -17,15 +17,20 @@ import { checkModelOutput, type ModelSource, openDataFor, openModel } from "./mo
 import { openRecipe, type RecipeOptions } from "./recipe-file.js";
 import { createRuntimeEngine, type RuntimeOptions } from "./runtime-engine.js";
 import { type NamedModel, withBoth } from "./side-by-side.js";
+import { readShards } from "./statistics-files.js";
 
 export interface QuantizeOptions extends RecipeOptions {
   /** Calibration samples: a folder of pictures, `.npy`, `.npz` or `.jsonl`. */
   readonly data: string;
   /** Where to write the model; nothing is written where it is not given. */
   readonly output?: string;
+  /** Files that `measureStatistics` wrote for this model, recipe and data, one for each shard: ranges come from them. */
+  readonly fromStatistics?: readonly string[];
   /** A Hugging Face `preprocessor_config.json`; default: the one beside the model. */
   readonly preprocess?: string;
   readonly threads?: number;
+  /** Bytes of activations that are held in memory (default: 512 MB); what does not fit goes to temporary files. */
+  readonly memory?: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (phase: Phase | "measure", done: number) => void;
 }
@@ -61,10 +66,12 @@ export async function quantize(path: string, options: QuantizeOptions): Promise<
   if (options.output !== undefined) checkModelOutput(options.output, [...source.files, ...filesRead(options)]);
   const recipe = openRecipe(options);
   const samples = await openDataFor(source, options.data, { preprocess: options.preprocess });
-  const engine = createRuntimeEngine({ threads: options.threads, signal: options.signal });
+  const shards = options.fromStatistics && (await readShards(options.fromStatistics));
+  const { threads, memory: memoryBytes, signal } = options;
+  const engine = createRuntimeEngine({ threads, memoryBytes, signal });
   const clock = new PhaseClock(options.onProgress);
   try {
-    const task = { model: source.model, recipe, samples, engine, onProgress: clock.enter };
+    const task = { model: source.model, recipe, samples, engine, shards, onProgress: clock.enter };
     const { model, report } = await quantizeModel(task);
     const indices = chooseSamples(samples.length, Math.min(measuredSamples, recipe.samples), recipe.seed);
     const small = { model, path: options.output ?? "the quantized model" };
@@ -82,9 +89,12 @@ export async function quantize(path: string, options: QuantizeOptions): Promise<
 }
 
 /** The files that are read besides the model's: none of them may be written over. */
-export function filesRead({ data, recipe, preprocess }: QuantizeOptions): readonly string[] {
-  return [data, recipe, preprocess].filter((path) => typeof path === "string");
+export function filesRead(options: Pick<QuantizeOptions, ReadOption>): readonly string[] {
+  const { data, recipe, preprocess, fromStatistics = [] } = options;
+  return [data, recipe, preprocess, ...fromStatistics].filter((path) => typeof path === "string");
 }
+
+type ReadOption = "data" | "recipe" | "preprocess" | "fromStatistics";
 
 async function measure(
   source: ModelSource,

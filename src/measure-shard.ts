@@ -1,0 +1,39 @@
+import { observeSamples, planCalibration } from "./calibration.js";
+import { RecoupError } from "./errors.js";
+import { planQuantization, type QuantizeTask } from "./pipeline.js";
+import { describeData, describeRun } from "./shards/header.js";
+import { checkShard, type Shard, samplesOfShard } from "./shards/shard.js";
+import type { ShardStatistics } from "./shards/statistics-file.js";
+
+/** What a run is told that looks at a part of the calibration samples. */
+export interface ShardTask extends Omit<QuantizeTask, "shards"> {
+  readonly shard: Shard;
+}
+
+export interface ShardOutcome {
+  readonly statistics: ShardStatistics;
+  /** What a user should know of the recipe and of the samples. */
+  readonly warnings: readonly string[];
+}
+
+/**
+ * Runs a part of the calibration samples and keeps what was seen. `quantizeModel` with the statistics of all shards gives
+ * the same model as without.
+ *
+ * @throws RecoupError `usage/argument` for a shard that there is not, `quantize/nothing-to-do` also where all activations
+ * stay in float, and as `quantizeModel`
+ */
+export async function measureShard(task: ShardTask): Promise<ShardOutcome> {
+  const { shard, samples, onProgress } = task;
+  checkShard(shard);
+  const plan = await planQuantization(task);
+  const calibration = await planCalibration(task, plan);
+  if (calibration.details.size === 0) {
+    throw new RecoupError("quantize/nothing-to-do", "keeps all activations in float: there is nothing to measure");
+  }
+  const indices = samplesOfShard(calibration.indices, calibration.batchSize, shard);
+  const header = { ...(await describeRun(calibration)), shard, data: await describeData(calibration, shard) };
+  const observation = await observeSamples(calibration, indices, (done) => onProgress?.("calibrate", done));
+  const warnings = [...plan.warnings, ...samples.warnings];
+  return { statistics: { header, statistics: observation.encode() }, warnings };
+}

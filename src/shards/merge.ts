@@ -1,0 +1,109 @@
+import type { Observation } from "../calibrate/observe.js";
+import { RecoupError, withPlace } from "../errors.js";
+import { type CalibrationRun, describeData, describeRun, type RunHeader } from "./header.js";
+import type { ShardStatistics } from "./statistics-file.js";
+
+/**
+ * Takes in the statistics of all shards of a run, in the order of the samples: the same as if the run had seen all samples
+ * itself.
+ *
+ * @param observation of what the run looks at; nothing was taken in yet
+ * @throws RecoupError `statistics/mismatch` where the shards are not each of them once, or are of another run than this;
+ * `statistics/malformed`, and what reading the samples throws
+ */
+export async function mergeShards(
+  shards: readonly ShardStatistics[],
+  run: CalibrationRun,
+  observation: Observation,
+): Promise<void> {
+  const ordered = inOrder(shards);
+  const here = await describeRun(run);
+  for (const shard of ordered) {
+    refuseOtherRun(shard, here);
+    refuseOtherStatistics(shard, observation);
+    refuseOtherNumber(shard, "batchSize", shard.header.batchSize, here.batchSize);
+    await refuseOtherData(shard, run);
+  }
+  for (const { statistics, name } of ordered) {
+    for (const statistic of observation.statistics) {
+      try {
+        statistic.mergeEncoded(statistics.get(statistic.key) as Uint8Array);
+      } catch (error) {
+        throw withPlace(error, { file: name, field: statistic.key });
+      }
+    }
+  }
+}
+
+/**
+ * Shards by their index: what can be said before anything is known of the run that they are for.
+ *
+ * @throws RecoupError `statistics/mismatch` where a shard is missing, given twice, or of another number of shards;
+ * `usage/argument` for none
+ */
+export function inOrder(shards: readonly ShardStatistics[]): readonly ShardStatistics[] {
+  const [first] = shards;
+  if (first === undefined) throw new RecoupError("usage/argument", "no shard is given", { field: "--from-statistics" });
+  const { count } = first.header.shard;
+  const byIndex = new Map<number, ShardStatistics>();
+  for (const shard of shards) {
+    const { index } = shard.header.shard;
+    const twin = byIndex.get(index);
+    const is = `is ${partOf(shard)}`;
+    if (shard.header.shard.count !== count) throw mismatch(shard, "shard", `${is}, ${nameOf(first)} ${partOf(first)}`);
+    if (twin !== undefined) throw mismatch(shard, "shard", `${is}, and so is ${nameOf(twin)}`);
+    byIndex.set(index, shard);
+  }
+  if (byIndex.size < count) {
+    let missing = 1;
+    while (byIndex.has(missing)) missing++;
+    const others = count - byIndex.size > 1 ? `, one of ${count - byIndex.size} that are` : "";
+    throw mismatch(first, "shard", `is ${partOf(first)}, but ${missing}/${count} is missing${others}`);
+  }
+  return [...byIndex.values()].sort((a, b) => a.header.shard.index - b.header.shard.index);
+}
+
+function refuseOtherRun(shard: ShardStatistics, here: RunHeader): void {
+  const { header } = shard;
+  refuseOtherNumber(shard, "version", header.version, here.version);
+  if (header.model !== here.model) throw mismatch(shard, "model", "is another one than in this run");
+  for (const field of ["seed", "samples", "available", "opset"] as const) {
+    refuseOtherNumber(shard, field, header[field], here[field]);
+  }
+}
+
+/** The runtime may round otherwise where other values are looked at, so more than needed is too much. */
+function refuseOtherStatistics(shard: ShardStatistics, { statistics }: Observation): void {
+  const keys = new Set(statistics.map(({ key }) => key));
+  const missing = [...keys].find((key) => !shard.statistics.has(key));
+  const other = [...shard.statistics.keys()].find((key) => !keys.has(key));
+  if (missing === undefined && other === undefined) return;
+  const what =
+    missing !== undefined ? `lack "${missing}", which this run needs` : `hold "${other}", which this run does not need`;
+  throw mismatch(shard, "statistics", `${what}: --range differs, or which activations are quantized`);
+}
+
+async function refuseOtherData(shard: ShardStatistics, run: CalibrationRun): Promise<void> {
+  const { data, shard: part } = shard.header;
+  const here = await describeData(run, part);
+  refuseOtherNumber(shard, "data.samples", data.samples, here.samples);
+  if (data.fingerprint !== here.fingerprint) {
+    throw mismatch(shard, "data", "are other samples than in this run, or samples that were prepared otherwise");
+  }
+}
+
+function refuseOtherNumber(shard: ShardStatistics, field: string, there: number | string, here: number | string): void {
+  if (there !== here) throw mismatch(shard, field, `is ${there}, in this run ${here}`);
+}
+
+function mismatch(shard: ShardStatistics, field: string, message: string): RecoupError {
+  return new RecoupError("statistics/mismatch", message, { file: nameOf(shard), field });
+}
+
+function nameOf(shard: ShardStatistics): string {
+  return shard.name ?? `shard ${partOf(shard)}`;
+}
+
+function partOf({ header: { shard } }: ShardStatistics): string {
+  return `${shard.index}/${shard.count}`;
+}
