@@ -12,12 +12,16 @@ export type { Attribute, Graph, Node, Value, ValueName, ValueType } from "./grap
 export type { Model } from "./graph/model.js";
 export { applyPatch, type GraphPatch } from "./graph/patch.js";
 export { type Inspection, inspectModel } from "./inspection.js";
+export { measureShard, type ShardOutcome, type ShardTask } from "./measure-shard.js";
 export type { ExternalReader } from "./onnx/external-data.js";
 export { type EncodedModel, encodeModel, joinChunks, readModel } from "./onnx/model.js";
 export { type OnProgress, type Phase, type QuantizeOutcome, type QuantizeTask, quantizeModel } from "./pipeline.js";
 export { parseRecipe, type Recipe, type RecipeInput } from "./recipe/recipe.js";
 export { resolveRecipe, type Settings } from "./recipe/settings.js";
 export type { LayerRecord, RunReport } from "./report/run-report.js";
+export type { ShardHeader } from "./shards/header.js";
+export type { Shard } from "./shards/shard.js";
+export { encodeStatistics, readStatistics, type ShardStatistics } from "./shards/statistics-file.js";
 export type { ElementType } from "./tensor/element-type.js";
 export { float32Tensor, float32Values, type Tensor, tensorFromBytes } from "./tensor/tensor.js";
 export { version } from "./version.js";

@@ -1,12 +1,10 @@
-import { findLayerBlocks } from "./blocks/layer-blocks.js";
-import { observe } from "./calibrate/observe.js";
+import { observeSamples, observeShards, planCalibration } from "./calibration.js";
+import { chooseTarget } from "./choose-target.js";
 import { cleanModel } from "./clean/index.js";
 import { raiseOpset } from "./clean/opset/raise-opset.js";
 import { compareOutputs } from "./compare/outputs.js";
-import { compensations } from "./compensate/index.js";
-import { chooseSamples } from "./data/choose.js";
 import type { Samples } from "./data/samples.js";
-import { chooseBatchSize, inBatches, type NamedFeeds } from "./engine/batch.js";
+import { inBatches } from "./engine/batch.js";
 import { type Engine, withSession } from "./engine/engine.js";
 import { inferValueTypes } from "./engine/infer-types.js";
 import { RecoupError } from "./errors.js";
@@ -17,20 +15,15 @@ import { findLayers } from "./operators/index.js";
 import { isQuantized } from "./operators/quantized.js";
 import { prepareForIntegers } from "./prepare/index.js";
 import { chooseLayers, type LayerChoice } from "./quantize/choose-layers.js";
-import { estimateRanges, neededDetails } from "./quantize/estimate-ranges.js";
+import { estimateRanges } from "./quantize/estimate-ranges.js";
 import { lowerToIntegers } from "./quantize/lower.js";
-import { activationSites, type QuantizedModel, quantize } from "./quantize/quantize.js";
+import { describeLayers, quantize } from "./quantize/quantize.js";
 import { neededOpset, type Recipe } from "./recipe/recipe.js";
 import { unmatchedPatterns, wishesOf } from "./recipe/wish.js";
-import {
-  type RunReport,
-  recordActivations,
-  recordLayers,
-  recordSkipped,
-  type StepRecord,
-} from "./report/run-report.js";
+import { refine } from "./refinement.js";
+import { type RunReport, recordActivations, recordLayers, recordSkipped } from "./report/run-report.js";
+import type { ShardStatistics } from "./shards/statistics-file.js";
 import { version } from "./version.js";
-import { walk } from "./walk/walk.js";
 
 /** What a run is told; the same task gives the same bytes. */
 export interface QuantizeTask {
@@ -38,10 +31,12 @@ export interface QuantizeTask {
   readonly recipe: Recipe;
   readonly samples: Samples;
   readonly engine: Engine;
+  /** What all shards of the samples have shown, as `measureShard` found it: the samples are not run for ranges again. */
+  readonly shards?: readonly ShardStatistics[];
   readonly onProgress?: OnProgress;
 }
 
-export type Phase = "clean" | "calibrate" | "quantize" | "compensate" | "check";
+export type Phase = "clean" | "calibrate" | "quantize" | "try" | "refine" | "check";
 
 /** @param done share of the phase that is done, from 0 to 1 */
 export type OnProgress = (phase: Phase, done: number) => void;
@@ -67,42 +62,39 @@ const leastFaithfulDb = 10;
 /**
  * Makes a model small: cleans it, finds ranges, rounds, compensates, checks that the result runs.
  *
- * @throws RecoupError `quantize/nothing-to-do` where no layer can be quantized, `data/empty`, `model/not-finite`, and what
- * the engine throws
+ * @throws RecoupError `quantize/nothing-to-do` where no layer can be quantized, `data/empty`, `model/not-finite`, as
+ * `mergeShards`, and what the engine throws
  */
 export async function quantizeModel(task: QuantizeTask): Promise<QuantizeOutcome> {
   const { recipe, engine, samples } = task;
   const progress = task.onProgress ?? (() => {});
-  refuseNotANumber(task.model.graph);
-  progress("clean", 0);
-  const plan = await planModel(task.model, recipe, engine);
-  if (plan.choice.layers.length === 0) throw nothingToDo(plan.choice, task.model);
-  progress("clean", 1);
+  const plan = await planQuantization(task);
 
-  const indices = chooseSamples(samples.length, recipe.samples, recipe.seed);
-  if (indices.length === 0) throw new RecoupError("data/empty", "holds no samples");
+  const calibration = await planCalibration(task, plan);
+  const { sites, indices, batchSize } = calibration;
   const fingerprint = await samples.fingerprint(indices);
-  const sites = activationSites(plan.float.graph, plan.types, plan.choice);
-  const details = neededDetails(sites);
-  // An average over the samples in their order needs them one by one.
-  const isOrdered = [...details.values()].includes("averageExtremes");
-  const first = await take(samples, indices.slice(0, 2));
-  const batchSize = isOrdered ? 1 : await chooseBatchSize(engine, plan.float, plan.types, first);
-  const batches = () => inBatches(samples.read(indices), batchSize);
-  let done = 0;
-  const observed = await observe(engine, plan.float, details, batches(), () => {
-    done += batchSize;
-    progress("calibrate", Math.min(done / indices.length, 1));
-  });
+  const onCalibrated = (done: number) => progress("calibrate", done);
+  const observation = task.shards
+    ? await observeShards(task.shards, calibration, onCalibrated)
+    : await observeSamples(calibration, indices, onCalibrated);
 
   progress("quantize", 0);
-  const ranges = estimateRanges(sites, observed);
+  const ranges = estimateRanges(sites, observation.result());
   const quantized = quantize(plan.float, plan.choice, sites, ranges, recipe.storage);
   progress("quantize", 1);
 
-  const compensated = await compensate(task, plan, quantized, batches, progress);
-  const lowered = lowerToIntegers(compensated.model.graph, plan.float.graph, plan.types);
-  const model = withMetadata(withGraph(compensated.model, lowered), recipe, fingerprint);
+  const open = { ...plan, engine, recipe, quantized };
+  const onTried = (done: number) => progress("try", done);
+  const { target, trials } = await chooseTarget(open, samples, indices, batchSize, onTried);
+  const batches = inBatches(samples.read(indices), batchSize);
+  const batchCount = Math.ceil(indices.length / batchSize);
+  const refined = await refine(
+    { ...open, target, batches, batchCount },
+    { onProgress: (done) => progress("refine", done) },
+  );
+  const { graph } = refined.model;
+  const lowered = lowerToIntegers(graph, plan.float.graph, plan.types);
+  const model = withMetadata(withGraph(refined.model, lowered), recipe, fingerprint);
   progress("check", 0);
   const check = await checkRuns(engine, model, samples, indices[0]);
   progress("check", 1);
@@ -114,14 +106,33 @@ export async function quantizeModel(task: QuantizeTask): Promise<QuantizeOutcome
       recipe,
       data: { description: samples.description, samples: indices.length, available: samples.length, fingerprint },
       clean: plan.clean,
-      blocks: compensated.blocks,
-      layers: recordLayers(quantized),
+      blocks: refined.blocks.length,
+      layers: recordLayers(
+        describeLayers(plan.float.graph, graph, plan.choice, quantized.groups),
+        refined.weightSqnrDb,
+      ),
       skipped: recordSkipped(plan.choice),
-      activations: recordActivations(quantized),
-      steps: compensated.steps,
+      activations: recordActivations(quantized.groups),
+      targetTrials: trials,
+      steps: refined.steps,
       warnings: [...plan.warnings, ...samples.warnings, ...check],
     },
   };
+}
+
+/**
+ * As `planModel`, for a model that shall be quantized.
+ *
+ * @throws RecoupError `quantize/nothing-to-do`, `model/not-finite`, and what the engine throws
+ */
+export async function planQuantization(task: Omit<QuantizeTask, "samples">): Promise<Plan> {
+  const { model, recipe, engine, onProgress } = task;
+  refuseNotANumber(model.graph);
+  onProgress?.("clean", 0);
+  const plan = await planModel(model, recipe, engine);
+  if (plan.choice.layers.length === 0) throw nothingToDo(plan.choice, model);
+  onProgress?.("clean", 1);
+  return plan;
 }
 
 /** Cleans a model and decides on its layers, in the form that the runtime's kernels want. */
@@ -154,48 +165,6 @@ function warnOfPatterns(recipe: Recipe, given: Model, cleaned: Model): readonly 
 /** Known ranks spare nodes where the meaning of an operator changed with its version. */
 async function raiseCleaned(model: Model, opset: number, engine: Engine): Promise<Model> {
   return opsetOf(model) >= opset ? model : raiseOpset(model, opset, await inferValueTypes(engine, model));
-}
-
-async function compensate(
-  { recipe, engine }: QuantizeTask,
-  { float, types }: Plan,
-  quantized: QuantizedModel,
-  batches: () => AsyncIterable<NamedFeeds>,
-  progress: OnProgress,
-) {
-  const blocks = findLayerBlocks(
-    float.graph,
-    types,
-    quantized.layers.map(({ plan }) => plan.layer.node),
-  );
-  const steps: StepRecord[] = [];
-  let model = quantized.model;
-  if (recipe.steps.length === 0) return { model, steps, blocks: blocks.length };
-  progress("compensate", 0);
-  const taken: NamedFeeds[] = [];
-  for await (const batch of batches()) taken.push(batch);
-  for (const [i, { use }] of recipe.steps.entries()) {
-    const step = compensations.find((candidate) => candidate.name === use);
-    if (!step) throw new RecoupError("recipe/invalid", "is no step", { field: use });
-    const layers = quantized.layers.map(({ plan: { layer }, label }) => ({
-      label,
-      opType: layer.node.opType,
-      output: layer.node.outputs[0],
-      outputAxis: layer.outputAxis,
-    }));
-    const open = step.open({ float: float.graph, types, layers });
-    const input = { engine, float, current: model, types, blocks, batches: taken };
-    const walked = await walk(input, open, (done) => progress("compensate", (i + done) / recipe.steps.length));
-    model = walked.model;
-    steps.push({ name: use, sites: walked.records });
-  }
-  return { model, steps, blocks: blocks.length };
-}
-
-async function take(samples: Samples, indices: readonly number[]): Promise<readonly NamedFeeds[]> {
-  const taken: NamedFeeds[] = [];
-  for await (const sample of samples.read(indices)) taken.push(sample);
-  return taken;
 }
 
 /** What was done goes into the model itself, so that each number can be reproduced from it. */

@@ -43,7 +43,7 @@ describe("recoup", () => {
   it("explains itself", async () => {
     const { exitCode, stdout } = await recoup("--help");
     expect(exitCode).toBe(0);
-    for (const command of ["inspect", "quantize", "evaluate", "compare"]) {
+    for (const command of ["inspect", "quantize", "statistics", "evaluate", "compare"]) {
       expect(stdout).toContain(command);
       const help = await recoup(command, "--help");
       expect(help.exitCode).toBe(0);

@@ -3,17 +3,22 @@ import {
   type Engine,
   type ExternalReader,
   encodeModel,
+  encodeStatistics,
   type Feeds,
   float32Tensor,
   type HeldTensor,
   joinChunks,
   type Model,
+  measureShard,
   type OpenOptions,
   parseRecipe,
+  type QuantizeTask,
   quantizeModel,
   type RunFeeds,
   readModel,
+  readStatistics,
   type Session,
+  type Shard,
   samplesOf,
 } from "../src/index.js";
 import { createRuntimeEngine } from "../src/node/index.js";
@@ -76,6 +81,17 @@ describe("the public names of the core", () => {
     const session = await engine.open(readModel(joinChunks(encodeModel(small).chunks)));
     expect((await session.run(new Map(Object.entries(picture(1))))).outputs.size).toBe(1);
     await session.close();
+  });
+
+  it("are enough to calibrate in shards", async () => {
+    const engine = new CountingEngine();
+    const samples = samplesOf(model, [picture(1), picture(2), picture(3)]);
+    const task: QuantizeTask = { model, recipe: parseRecipe({}), samples, engine };
+    const shard: Shard = { index: 1, count: 1 };
+    const { statistics } = await measureShard({ ...task, shard });
+    const shards = [await readStatistics(await encodeStatistics(statistics))];
+    const [plain, merged] = [await quantizeModel(task), await quantizeModel({ ...task, shards })];
+    expect(joinChunks(encodeModel(merged.model).chunks)).toEqual(joinChunks(encodeModel(plain.model).chunks));
   });
 
   it("check samples against the model", async () => {

@@ -10,7 +10,7 @@ import { labelOf } from "../src/graph/node.js";
 import { findLayers } from "../src/operators/index.js";
 import { elementCount } from "../src/tensor/shape.js";
 import { float32Values, floatTensor, type Tensor } from "../src/tensor/tensor.js";
-import { type WalkInput, type WalkResult, walk } from "../src/walk/walk.js";
+import { type SiteRecord, type WalkInput, walk } from "../src/walk/walk.js";
 
 /** Stands for a quantized network: every weight rounded to multiples of a unit, nothing else changed. */
 export function roundWeights(model: Model, unit = 0.4): Model {
@@ -48,7 +48,8 @@ export async function prepareWalk(
     found.map((layer) => layer.node),
   );
   const batches = samples.map((feeds, i): NamedFeeds => ({ id: `sample ${i}`, feeds }));
-  return { input: { engine, float, current, types, blocks, batches }, context: { float: graph, types, layers } };
+  const context = { float: graph, types, layers, current: current.graph, batches: batches.length };
+  return { input: { engine, float, current, types, blocks, batches }, context };
 }
 
 /** Takes a network and its rounded form through a step. */
@@ -58,9 +59,10 @@ export async function walkThrough(
   current: Model,
   samples: readonly Feeds[],
   step: AnyStep = stepNamed("bc"),
-): Promise<WalkResult> {
+): Promise<{ readonly model: Model; readonly records: readonly SiteRecord[] }> {
   const { input, context } = await prepareWalk(engine, float, current, samples);
-  return walk(input, step.open(context));
+  const { model, records } = await walk(input, [step.open(context)]);
+  return { model, records: records.flat() };
 }
 
 export function stepNamed(name: string): AnyStep {

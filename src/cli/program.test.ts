@@ -15,9 +15,21 @@ describe("createProgram", () => {
     const { commands } = createProgram(AbortSignal.abort());
     const optionsOf = (name: string) =>
       commands.find((command) => command.name() === name)?.options.map(({ flags, description }) => flags + description);
-    const own = ["-o, --output", "--data", "--preprocess", "--samples", "--seed", "--steps", "--report", "--json"];
+    const own = [
+      "-o, --output",
+      "--data",
+      "--preprocess",
+      "--samples",
+      "--seed",
+      "--steps",
+      "--report",
+      "--json",
+      "--memory",
+      "--from-statistics",
+    ];
     const shared = optionsOf("quantize")?.filter((option) => !own.some((flag) => option.startsWith(flag)));
     expect(shared?.length).toBeGreaterThanOrEqual(9);
     expect(optionsOf("inspect")).toEqual(expect.arrayContaining(shared ?? []));
+    expect(optionsOf("statistics")).toEqual(expect.arrayContaining(shared ?? []));
   });
 });

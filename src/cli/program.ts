@@ -4,6 +4,7 @@ import { compareCommand } from "./compare.js";
 import { evaluateCommand } from "./evaluate.js";
 import { inspectCommand } from "./inspect.js";
 import { quantizeCommand } from "./quantize.js";
+import { statisticsCommand } from "./statistics.js";
 
 export function createProgram(signal: AbortSignal): Command {
   const program = new Command("recoup")
@@ -19,7 +20,7 @@ Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.
 Example:
   recoup quantize model.onnx -o small.onnx --data pictures/ --weights 4 --steps bc`,
     );
-  for (const create of [inspectCommand, quantizeCommand, evaluateCommand, compareCommand]) {
+  for (const create of [inspectCommand, quantizeCommand, statisticsCommand, evaluateCommand, compareCommand]) {
     program.addCommand(create(signal).exitOverride());
   }
   return program;

@@ -6,10 +6,10 @@ import { describeDb } from "../evaluate/outputs.js";
 import { checkDistinct, checkOutput, filesWritten } from "../node/model-source.js";
 import { filesRead, type Quantized, type QuantizeOptions, quantize } from "../node/quantize.js";
 import { renderReport } from "../report/html.js";
-import { commaList, wholeNumber } from "./arguments.js";
+import { byteSize, commaList } from "./arguments.js";
 import { formatBytes, formatJson, formatMs, formatNats, formatPercent, formatRatio, formatTable } from "./format.js";
 import { Progress, printWarnings } from "./progress.js";
-import { addRecipeOptions } from "./recipe-options.js";
+import { addDataOptions, addRecipeOptions } from "./recipe-options.js";
 
 interface Flags extends QuantizeOptions {
   readonly output: string;
@@ -21,11 +21,10 @@ export function quantizeCommand(signal: AbortSignal): Command {
   const command = new Command("quantize")
     .description("Write a small model: round weights and activations, compensate, say what it gained and cost.")
     .argument("<model>", "the ONNX model")
-    .requiredOption("-o, --output <file>", "where to write the small model")
-    .requiredOption("--data <path>", "calibration samples: a folder of pictures, .npy, .npz or .jsonl")
-    .option("--preprocess <file>", "a Hugging Face preprocessor_config.json (default: the one beside the model)")
-    .option("--samples <count>", "how many of them to use (default: 128)", wholeNumber("--samples", 1))
-    .option("--seed <number>", "chooses the samples (default: 0)", wholeNumber("--seed", 0));
+    .requiredOption("-o, --output <file>", "where to write the small model");
+  addDataOptions(command)
+    .option("--from-statistics <files...>", "ranges from what recoup statistics wrote, every shard of it")
+    .option("--memory <size>", "activations kept in memory, others in files (default: 512MB)", byteSize("--memory"));
   return addRecipeOptions(command)
     .option("--steps <names>", `compensations, in order: ${stepHelp()} (default: none)`, commaList)
     .option("--report <file>", "write a report for people, in HTML")

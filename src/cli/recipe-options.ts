@@ -4,6 +4,15 @@ import { bitsOrNone, threadCount, wholeNumber } from "./arguments.js";
 
 const estimatorNames = rangeEstimators.map(({ name }) => name).join(", ");
 
+/** The options that say what calibration runs on: the same for quantizing and for measuring a shard. */
+export function addDataOptions(command: Command): Command {
+  return command
+    .requiredOption("--data <path>", "calibration samples: a folder of pictures, .npy, .npz or .jsonl")
+    .option("--preprocess <file>", "a Hugging Face preprocessor_config.json (default: the one beside the model)")
+    .option("--samples <count>", "how many of them to use (default: 128)", wholeNumber("--samples", 1))
+    .option("--seed <number>", "chooses the samples (default: 0)", wholeNumber("--seed", 0));
+}
+
 /** The options that decide what is quantized and how: the same for the command that does it and the one that tells. */
 export function addRecipeOptions(command: Command): Command {
   return command
@@ -11,6 +20,8 @@ export function addRecipeOptions(command: Command): Command {
     .option("--activations <bits>", "bits of the activations, 2 to 8, or none (default: 8)", bitsOrNone)
     .option("--range <name>", `how ranges of activations are found: ${estimatorNames} (default: mse)`)
     .option("--weight-range <name>", "the same for weights (default: minmax at 8 bits, mse below)")
+    .option("--rounding <name>", "how weights are rounded: rtn (to nearest) or gptq (default: rtn)")
+    .option("--target <name>", "what GPTQ aims at: auto, same, unquantized or float (default: auto)")
     .option("--granularity <kind>", "what shares a scale: channel, tensor or group:SIZE (default: channel)")
     .option("--symmetric", "symmetric weights at every width (default: at 8 bits only)")
     .option("--storage <kind>", "how codes below 8 bits are stored: packed, int8 or onnx (default: packed)")

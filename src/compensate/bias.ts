@@ -27,7 +27,7 @@ const limitedRounds = 3;
  *
  * @see Gong et al., Bias Compensation, arXiv:2404.01892, section 3; docs/methods/bias-compensation.md
  */
-export const biasCompensation = defineStep<BiasSite, OutputError, Bias>({
+export const biasCompensation = defineStep<BiasSite, readonly [OutputError], Bias>({
   name: "bc",
   summary: "bias compensation: moves each layer's bias so that its mean error vanishes (no cost at run time)",
   sites(context) {
@@ -37,8 +37,8 @@ export const biasCompensation = defineStep<BiasSite, OutputError, Bias>({
       unusable: described.filter((site) => "reason" in site),
     };
   },
-  statistic: (site, rounds) => new OutputErrorStatistic(site, rounds.at(-1)?.solution),
-  solve(site, found, rounds) {
+  statistics: (site, rounds) => [new OutputErrorStatistic(site, rounds.at(-1)?.solution)],
+  solve(site, [found], rounds) {
     if (found.count === 0) return { kind: "skipped", reason: "its output was empty on every sample" };
     if (![...found.squared, ...found.step].every(Number.isFinite)) {
       return { kind: "skipped", reason: "its output error is not finite" };
@@ -77,14 +77,14 @@ function solveMean({ squared, step }: OutputError): Outcome<Bias> {
   return decide(step, squared, after);
 }
 
-function solveLimited(found: OutputError, rounds: readonly Round<OutputError, Bias>[]): Outcome<Bias> {
+function solveLimited(found: OutputError, rounds: readonly Round<readonly [OutputError], Bias>[]): Outcome<Bias> {
   // What each measurement was made with: first nothing, then the solution of the round before.
   const tried = [new Float64Array(found.step.length), ...rounds.map((round) => round.solution)];
   if (rounds.length < limitedRounds) {
     const latest = tried[rounds.length];
     return { kind: "refine", solution: found.step.map((step, channel) => latest[channel] + step) };
   }
-  const errors = [...rounds.map((round) => round.found.squared), found.squared];
+  const errors = [...rounds.map(({ found: [before] }) => before.squared), found.squared];
   const best = found.step.map((_, channel) => argMin(errors.map((error) => error[channel])));
   const solution = best.map((round, channel) => tried[round][channel]);
   return decide(

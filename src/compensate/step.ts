@@ -1,4 +1,4 @@
-import type { Statistic, Tap } from "../calibrate/statistic.js";
+import type { Share, Statistic, Tap } from "../calibrate/statistic.js";
 import type { Graph, ValueName } from "../graph/graph.js";
 import type { GraphPatch } from "../graph/patch.js";
 import type { ValueTypes } from "../graph/value-types.js";
@@ -19,6 +19,10 @@ export interface StepContext {
   readonly float: Graph;
   readonly types: ValueTypes;
   readonly layers: readonly SiteLayer[];
+  /** The network that the step changes, as it is before the walk. */
+  readonly current: Graph;
+  /** How many batches the walk runs. */
+  readonly batches: number;
 }
 
 /** A place that a step works on. The walk solves the sites of one depth together, deeper ones after the rewrites. */
@@ -28,9 +32,17 @@ export interface Site {
   readonly value: ValueName;
 }
 
+/** What a step achieved at a site. */
+export interface Solved {
+  /** Mean square of what the step lowers. */
+  readonly errorBefore: number;
+  readonly errorAfter: number;
+  /** What a user should know of it. */
+  readonly remark?: string;
+}
+
 export type Outcome<Solution> =
-  /** Done: errors are mean squares of what the step lowers, before and after. */
-  | { readonly kind: "solved"; readonly solution: Solution; readonly errorBefore: number; readonly errorAfter: number }
+  | (Solved & { readonly kind: "solved"; readonly solution: Solution })
   /** Measure again, with this on trial. */
   | { readonly kind: "refine"; readonly solution: Solution }
   /** Reaches the report, never only a log. */
@@ -42,11 +54,17 @@ export interface UnusableSite {
   readonly reason: string;
 }
 
+/** What statistics tell, one after the other. */
+export type Findings = readonly unknown[];
+
+/** A statistic for each finding. */
+export type StatisticsOf<Found extends Findings> = { readonly [I in keyof Found]: Statistic<Found[I]> };
+
 /**
- * A method that reduces the error of a quantized network, as a change of its graph. `Found` is what its statistic tells,
- * `Solution` what it makes of it.
+ * A method that reduces the error of a quantized network, as a change of its graph. `Found` is what its statistics tell,
+ * `Solution` what it makes of it: plain data, so that a checkpoint can hold it.
  */
-export interface Step<S extends Site, Found, Solution> {
+export interface Step<S extends Site, Found extends Findings, Solution> {
   /** As recipes and flags write it. */
   readonly name: string;
   /** One line for help. */
@@ -54,9 +72,9 @@ export interface Step<S extends Site, Found, Solution> {
   sites(context: StepContext): { readonly usable: readonly S[]; readonly unusable: readonly UnusableSite[] };
   /**
    * What to measure after some rounds, with the last one's solution on trial: the graph does not change before a site is
-   * solved, so the statistic itself puts it in. Looks at the same taps in every round.
+   * solved, so a statistic itself puts it in. Looks at the same taps in every round.
    */
-  statistic(site: S, rounds: readonly Round<Found, Solution>[]): Statistic<Found>;
+  statistics(site: S, rounds: readonly Round<Found, Solution>[]): StatisticsOf<Found>;
   /** Pure. `found` was measured after `rounds`. */
   solve(site: S, found: Found, rounds: readonly Round<Found, Solution>[]): Outcome<Solution>;
   /** Pure. */
@@ -78,6 +96,7 @@ export interface AnyStep {
 
 /** A step at work on one network. */
 export interface OpenStep {
+  readonly name: string;
   readonly unusable: readonly UnusableSite[];
   readonly sites: readonly OpenSite[];
 }
@@ -88,50 +107,54 @@ export interface OpenSite {
   readonly value: ValueName;
   /** What the statistics of all rounds look at. */
   readonly taps: readonly Tap[];
-  /** A fresh statistic for the next round. */
-  measure(): Statistic<unknown>;
-  /** Solves with what the last statistic found. */
+  /** Fresh statistics for the next round; several sites may share one. */
+  measure(share: Share): readonly Statistic<unknown>[];
+  /** Solves with what the last statistics found. */
   advance(graph: Graph): SiteProgress;
+  /** Rewrites with a solution that was found before. */
+  restore(graph: Graph, solution: unknown): GraphPatch;
 }
 
 export type SiteProgress =
   | { readonly kind: "again" }
-  | { readonly kind: "solved"; readonly patch: GraphPatch; readonly errorBefore: number; readonly errorAfter: number }
+  | (Solved & { readonly kind: "solved"; readonly patch: GraphPatch; readonly solution: unknown })
   | { readonly kind: "skipped"; readonly reason: string };
 
-export function defineStep<S extends Site, Found, Solution>(step: Step<S, Found, Solution>): AnyStep {
+export function defineStep<S extends Site, Found extends Findings, Solution>(step: Step<S, Found, Solution>): AnyStep {
   return {
     name: step.name,
     summary: step.summary,
     open(context) {
       const { usable, unusable } = step.sites(context);
-      return { unusable, sites: usable.map((site) => openSite(step, site)) };
+      return { name: step.name, unusable, sites: usable.map((site) => openSite(step, site)) };
     },
   };
 }
 
-function openSite<S extends Site, Found, Solution>(step: Step<S, Found, Solution>, site: S): OpenSite {
+function openSite<S extends Site, Found extends Findings, Solution>(step: Step<S, Found, Solution>, site: S): OpenSite {
   const rounds: Round<Found, Solution>[] = [];
-  let current: Statistic<Found> | undefined;
+  const listed = (statistics: StatisticsOf<Found>) => statistics as unknown as readonly Statistic<unknown>[];
+  let current: readonly Statistic<unknown>[] | undefined;
   return {
     label: site.label,
     value: site.value,
-    taps: step.statistic(site, []).taps,
-    measure() {
-      current = step.statistic(site, rounds);
+    taps: listed(step.statistics(site, [])).flatMap(({ taps }) => taps),
+    measure(share) {
+      current = listed(step.statistics(site, rounds)).map((statistic) => share(statistic));
       return current;
     },
     advance(graph) {
       if (!current) throw new Error(`${site.label} was solved before it was measured`);
-      const found = current.result();
+      const found = current.map((statistic) => statistic.result()) as unknown as Found;
       const outcome = step.solve(site, found, rounds);
       if (outcome.kind === "skipped") return outcome;
       if (outcome.kind === "refine") {
         rounds.push({ found, solution: outcome.solution });
         return { kind: "again" };
       }
-      const { solution, errorBefore, errorAfter } = outcome;
-      return { kind: "solved", patch: step.rewrite(graph, site, solution), errorBefore, errorAfter };
+      return { ...outcome, patch: step.rewrite(graph, site, outcome.solution) };
     },
+    // What a checkpoint holds is what this step found: the walk sees to that.
+    restore: (graph, solution) => step.rewrite(graph, site, solution as Solution),
   };
 }

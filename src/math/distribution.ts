@@ -39,8 +39,9 @@ export interface Distribution {
    *
    * @param first the lowest level
    * @param step from one level to the next, positive
+   * @param most errors above it need not be told apart: infinity is returned where what lies beyond the levels alone is more
    */
-  squaredError(first: number, step: number, levels: number): number;
+  squaredError(first: number, step: number, levels: number, most?: number): number;
 }
 
 /**
@@ -135,10 +136,26 @@ class SortedValues implements Distribution {
     return value + (place - before) * (this.#valueAt(Math.min(before + 1, this.count - 1)) - value);
   }
 
-  squaredError(first: number, step: number, levels: number): number {
+  squaredError(first: number, step: number, levels: number, most = Number.POSITIVE_INFINITY): number {
+    if (most < Number.POSITIVE_INFINITY && this.#errorBeyond(first, first + (levels - 1) * step) > most) {
+      return Number.POSITIVE_INFINITY;
+    }
     return this.#values.length < valuesPerLevel * levels
       ? this.#errorByValue(first, step, levels)
       : this.#errorByLevel(first, step, levels);
+  }
+
+  /** Of the values below the lowest and above the highest level. */
+  #errorBeyond(lowest: number, highest: number): number {
+    const [below, above, size] = [this.#indexOf(lowest), this.#indexOf(highest), this.#values.length];
+    return this.#errorAt(lowest, 0, below) + this.#errorAt(highest, above, size);
+  }
+
+  /** Of the values from one index to another when they all become a level. */
+  #errorAt(level: number, start: number, end: number): number {
+    const count = this.#counts[end] - this.#counts[start];
+    const sum = this.#sums[end] - this.#sums[start];
+    return this.#squares[end] - this.#squares[start] - 2 * level * sum + level * level * count;
   }
 
   #errorByValue(first: number, step: number, levels: number): number {
@@ -158,9 +175,7 @@ class SortedValues implements Distribution {
       const level = first + i * step;
       const end = i === levels - 1 ? this.#values.length : this.#indexOf(level + step / 2);
       if (end === start) continue;
-      const count = this.#counts[end] - this.#counts[start];
-      const sum = this.#sums[end] - this.#sums[start];
-      error += this.#squares[end] - this.#squares[start] - 2 * level * sum + level ** 2 * count;
+      error += this.#errorAt(level, start, end);
       start = end;
     }
     return Math.max(error, 0);

@@ -1,5 +1,6 @@
 import type { Graph, Node } from "../graph/graph.js";
-import type { LayerFamily } from "./layer.js";
+import { intAttribute, intsAttribute, stringAttribute } from "../graph/node.js";
+import type { InputForm, LayerFamily } from "./layer.js";
 import { findWeight } from "./weight.js";
 
 /** `Conv`: weight `[O, I/groups, k…]`. */
@@ -9,7 +10,8 @@ export const convolution: LayerFamily = {
     const found = findWeight(graph, node, 1);
     if (!found || found.transpose) return [];
     const floatReason = biasReason(node, graph);
-    return [{ node, ...found, channelAxis: 0, outputAxis: 1, data: node.inputs[0], floatReason }];
+    const inputForm = patchesOf(node, graph.constant(found.weight)?.shape.slice(2) ?? []);
+    return [{ node, ...found, channelAxis: 0, outputAxis: 1, data: node.inputs[0], inputForm, floatReason }];
   },
 };
 
@@ -23,6 +25,21 @@ export const transposedConvolution: LayerFamily = {
     return [{ node, ...found, channelAxis: 1, outputAxis: 1, data: node.inputs[0], floatReason }];
   },
 };
+
+function patchesOf(node: Node, kernel: readonly number[]): InputForm {
+  const ones = kernel.map(() => 1);
+  const automatic = stringAttribute(node, "auto_pad", "NOTSET");
+  const isSame = automatic === "SAME_UPPER" || automatic === "SAME_LOWER";
+  const none = [...kernel, ...kernel].map(() => 0);
+  return {
+    kind: "patches",
+    groups: intAttribute(node, "group", 1),
+    kernel,
+    strides: intsAttribute(node, "strides") ?? ones,
+    dilations: intsAttribute(node, "dilations") ?? ones,
+    padding: isSame ? automatic : automatic === "VALID" ? none : (intsAttribute(node, "pads") ?? none),
+  };
+}
 
 function biasReason(node: Node, graph: Graph): string | undefined {
   const bias = node.inputs[2] ?? "";

@@ -1,6 +1,21 @@
 import type { Graph, Node, ValueName } from "../graph/graph.js";
 import type { ValueTypes } from "../graph/value-types.js";
 
+/** How a layer reads its input: what the columns of its weight are multiplied with. */
+export type InputForm =
+  /** Vectors that lie along an axis, counted from the end. */
+  | { readonly kind: "vectors"; readonly axis: -1 | -2 }
+  /** Patches under a kernel that moves over all axes behind the channels; each group has its own channels. */
+  | {
+      readonly kind: "patches";
+      readonly groups: number;
+      readonly kernel: readonly number[];
+      readonly strides: readonly number[];
+      readonly dilations: readonly number[];
+      /** Zeros before each axis, then behind each; or so many that the output has the input's size over the stride. */
+      readonly padding: readonly number[] | "SAME_UPPER" | "SAME_LOWER";
+    };
+
 /** One use of a constant weight by a node: what gets a weight format. */
 export interface Layer {
   readonly node: Node;
@@ -16,6 +31,11 @@ export interface Layer {
   readonly outputAxis: number;
   /** The activation that is multiplied with the weight; absent for a table that is looked up in. */
   readonly data?: ValueName;
+  /**
+   * How a row of the weight (one output channel, the rest in storage order) meets the input; absent where the output is no
+   * such product.
+   */
+  readonly inputForm?: InputForm;
   /** Why onnxruntime computes this layer in float even where weights and activations are quantized. */
   readonly floatReason?: string;
 }

@@ -120,6 +120,7 @@ function isSameFormat(a: WeightFormat, b: WeightFormat): boolean {
     a.bits === b.bits &&
     a.symmetric === b.symmetric &&
     a.range === b.range &&
+    JSON.stringify(a.rounding) === JSON.stringify(b.rounding) &&
     a.granularity.kind === b.granularity.kind &&
     sizes[0] === sizes[1]
   );

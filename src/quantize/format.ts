@@ -15,7 +15,33 @@ export interface WeightFormat {
   readonly symmetric: boolean;
   /** Name of a range estimator; all values fit where none is given. */
   readonly range?: string;
+  /** To nearest where nothing is given. */
+  readonly rounding?: Rounding;
 }
+
+/** How the codes of a weight are chosen on its grid. */
+export type Rounding =
+  /** Round to nearest. */
+  { readonly use: "rtn" } | GptqRounding;
+
+/** Column by column, each making up for what rounding the earlier ones did to the layer's output. */
+export interface GptqRounding {
+  readonly use: "gptq";
+  /** The input for which the layer shall give, from its quantized input, what the float weight gives. */
+  readonly target: RoundingTarget | "auto";
+  /** Which columns come first: those whose input is largest, or those that stand first. */
+  readonly order: "activation" | "natural";
+  /** Whether groups get their grids beforehand, or each when its turn comes. */
+  readonly groups: "static" | "dynamic";
+  /** Added to the diagonal of the Gram matrix, as a share of its mean. */
+  readonly damping: number;
+}
+
+/**
+ * `same`: the quantized input itself. `unquantized`: the layer's own input before it is quantized. `float`: its input in the
+ * float network.
+ */
+export type RoundingTarget = "same" | "unquantized" | "float";
 
 /** The grid that activations are rounded to: static, one scale per tensor. */
 export interface ActivationFormat {

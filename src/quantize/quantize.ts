@@ -1,4 +1,3 @@
-import { withPlace } from "../errors.js";
 import type { Graph, Node, ValueName } from "../graph/graph.js";
 import { type Model, withGraph } from "../graph/model.js";
 import { createNameSource } from "../graph/names.js";
@@ -8,23 +7,22 @@ import type { SharedConstants } from "../graph/patch-writer.js";
 import type { ValueTypes } from "../graph/value-types.js";
 import type { Range } from "../math/distribution.js";
 import { feedsOnlySilu, siluFloor } from "../operators/silu.js";
-import { toRows } from "../tensor/rows.js";
-import { float32Values } from "../tensor/tensor.js";
 import { type ActivationDemand, type ActivationSite, chooseActivations } from "./choose-activations.js";
 import type { LayerChoice, LayerPlan } from "./choose-layers.js";
 import type { Bits, Storage } from "./format.js";
 import { chooseActivationGrid } from "./grid.js";
 import { type ActivationGroup, groupActivations } from "./group-activations.js";
-import type { StoredWeight } from "./stored-weight.js";
-import { dequantizeRows, roundToNearest } from "./weight.js";
+import { roundWeightToNearest, type WeightToRound, weightSqnr, weightsToRound, writeRounded } from "./round-weights.js";
 import { writeActivations } from "./write-activations.js";
-import { writeWeight } from "./write-weights.js";
 
-/** A network whose layers stand on grids, and what the lowering to a file and the report need to know of it. */
+/** A network whose activations and weights stand on grids, and what the report needs to know of it. */
 export interface QuantizedModel {
   readonly model: Model;
-  readonly layers: readonly QuantizedLayer[];
   readonly groups: readonly ActivationGroup[];
+  /** Signal to quantization noise of the weights that are rounded, in decibels. */
+  readonly weightSqnrDb: ReadonlyMap<ValueName, number>;
+  /** Weights that are to be rounded by what their layers read: they are still in float. */
+  readonly unrounded: readonly WeightToRound[];
 }
 
 export interface QuantizedLayer {
@@ -34,9 +32,7 @@ export interface QuantizedLayer {
   readonly activationBits: Bits | "float";
   /** What differs from the wish, and why. */
   readonly remarks: readonly string[];
-  readonly stored: StoredWeight;
-  /** Signal to quantization noise of the weight, in decibels. */
-  readonly weightSqnrDb: number;
+  readonly shape: readonly number[];
 }
 
 /** The activations that a choice of layers asks to have quantized. */
@@ -45,7 +41,7 @@ export function activationSites(graph: Graph, types: ValueTypes, choice: LayerCh
 }
 
 /**
- * Rounds the weights and puts the activations on their grids.
+ * Puts the activations on their grids and rounds the weights, those to nearest for which no other rounding is wished.
  *
  * @param sites what `activationSites` returned
  * @param ranges of the values of all sites
@@ -67,27 +63,41 @@ export function quantize(
   }));
   const inputScales = new Map(gridded.flatMap(({ sites: members, grid }) => members.map((s) => [s.value, grid.scale])));
   const readers = new Set<Node>(demandsOf(choice).map((demand) => demand.node));
-  const stored = storeWeights(model.graph, choice.layers, storage, inputScales);
+  const weights = weightsToRound(model.graph, choice.layers, storage, inputScales);
+  const isNearest = ({ format }: WeightToRound) => (format.rounding?.use ?? "rtn") === "rtn";
   const shared: SharedConstants = new Map();
+  const weightSqnrDb = new Map<ValueName, number>();
   let graph = applyPatch(model.graph, writeActivations(model.graph, gridded, readers, names));
-  for (const [weight, one] of stored) {
-    const sharers = choice.layers.filter((plan) => plan.layer.weight === weight);
-    const weightReaders = sharers.map(({ layer, activation }) => ({ layer, isInteger: activation !== "float" }));
-    graph = applyPatch(graph, writeWeight(graph, one, weightReaders, names, shared));
+  for (const weight of weights.filter(isNearest)) {
+    const rows = roundWeightToNearest(weight);
+    weightSqnrDb.set(weight.weight, weightSqnr(weight, rows));
+    graph = applyPatch(graph, writeRounded(graph, weight, rows, names, shared));
   }
-  const layers = choice.layers.map((plan) => {
-    const one = stored.get(plan.layer.weight) as StoredWeight;
+  const unrounded = weights.filter((weight) => !isNearest(weight));
+  return { model: withGraph(model, graph), groups, weightSqnrDb, unrounded };
+}
+
+/**
+ * What became of the layers.
+ *
+ * @param graph with all weights rounded
+ */
+export function describeLayers(
+  float: Graph,
+  graph: Graph,
+  choice: LayerChoice,
+  groups: readonly ActivationGroup[],
+): readonly QuantizedLayer[] {
+  return choice.layers.map((plan) => {
     const activationBits = bitsRead(groups, plan);
     return {
       plan,
       label: labelOf(plan.layer.node),
       activationBits,
       remarks: [...plan.remarks, ...activationRemark(plan, activationBits), ...keptRemark(graph, plan.layer.weight)],
-      stored: one,
-      weightSqnrDb: weightSqnr(model.graph, one),
+      shape: float.initializers.get(plan.layer.weight)?.shape ?? [],
     };
   });
-  return { model: withGraph(model, graph), layers, groups };
 }
 
 /** A value has one grid, with the most bits that one of its readers or of the values that share the grid asks for. */
@@ -129,74 +139,4 @@ function demandsOf(choice: LayerChoice): readonly ActivationDemand[] {
     format: activation,
   }));
   return [...layers, ...products];
-}
-
-function storeWeights(
-  graph: Graph,
-  plans: readonly LayerPlan[],
-  storage: Storage,
-  inputScales: ReadonlyMap<ValueName, number>,
-): ReadonlyMap<ValueName, StoredWeight> {
-  const stored = new Map<ValueName, StoredWeight>();
-  for (const { layer, weight: format } of plans) {
-    if (stored.has(layer.weight)) continue;
-    const tensor = graph.initializers.get(layer.weight);
-    if (!tensor) throw new Error(`${layer.weight} is no initializer`);
-    const rowCount = tensor.shape[layer.channelAxis];
-    try {
-      const rows = toRows(float32Values(tensor), tensor.shape, layer.channelAxis);
-      const bounds = smallestScales(
-        graph,
-        plans.filter((plan) => plan.layer.weight === layer.weight),
-        rowCount,
-        inputScales,
-      );
-      stored.set(layer.weight, {
-        weight: layer.weight,
-        shape: tensor.shape,
-        channelAxis: layer.channelAxis,
-        format,
-        storage,
-        rows: roundToNearest(rows, rowCount, format, bounds),
-      });
-    } catch (error) {
-      throw withPlace(error, { field: layer.weight });
-    }
-  }
-  return stored;
-}
-
-/** A bias becomes an int32 in units of input scale times weight scale: a far smaller weight scale would overflow it. */
-function smallestScales(
-  graph: Graph,
-  sharers: readonly LayerPlan[],
-  rowCount: number,
-  inputScales: ReadonlyMap<ValueName, number>,
-): Float64Array | undefined {
-  const bounds = new Float64Array(rowCount);
-  for (const { layer, activation } of sharers) {
-    const bias = graph.constant(layer.node.inputs[2] ?? "");
-    const scale = inputScales.get(layer.data ?? "");
-    if (activation === "float" || bias === undefined || scale === undefined) continue;
-    const values = float32Values(bias);
-    if (values.length !== rowCount) continue;
-    for (let row = 0; row < rowCount; row++) {
-      bounds[row] = Math.max(bounds[row], Math.abs(values[row]) / (scale * 2 ** 30));
-    }
-  }
-  return bounds.some((bound) => bound > 0) ? bounds : undefined;
-}
-
-function weightSqnr(graph: Graph, stored: StoredWeight): number {
-  const tensor = graph.initializers.get(stored.weight);
-  if (!tensor) throw new Error(`${stored.weight} is no initializer`);
-  const rows = toRows(float32Values(tensor), tensor.shape, stored.channelAxis);
-  const restored = dequantizeRows(stored.rows, tensor.shape[stored.channelAxis]);
-  let signal = 0;
-  let noise = 0;
-  for (let i = 0; i < rows.length; i++) {
-    signal += rows[i] ** 2;
-    noise += (rows[i] - restored[i]) ** 2;
-  }
-  return noise === 0 ? Number.POSITIVE_INFINITY : 10 * Math.log10(signal / noise);
 }

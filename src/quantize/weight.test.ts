@@ -3,7 +3,8 @@ import { describe, expect, it } from "vitest";
 import { fakeQuantize, nearest } from "../../test/fake-quantize.js";
 import { float32Tensor, float32Values } from "../tensor/tensor.js";
 import type { Bits, Granularity, WeightFormat } from "./format.js";
-import { codeLimits, dequantizeRows, type QuantizedRows, roundToNearest } from "./weight.js";
+import { dequantizeRows, type QuantizedRows, roundToNearest } from "./weight.js";
+import { codeLimits } from "./weight-grid.js";
 
 const perChannel: Granularity = { kind: "per-channel" };
 

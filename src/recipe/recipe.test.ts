@@ -23,7 +23,7 @@ describe("parseRecipe", () => {
       formats: [
         {
           match: ["*"],
-          weight: { bits: 8, granularity: "channel", rounding: "rtn" },
+          weight: { bits: 8, granularity: "channel", rounding: { use: "rtn" } },
           activation: { bits: 8, range: "mse", symmetric: false },
         },
       ],

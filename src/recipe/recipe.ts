@@ -12,8 +12,33 @@ const bits = z.union(
 const granularityMessage = 'must be "channel", "tensor" or "group:" with a number of columns, like "group:64"';
 const granularity = z.string(granularityMessage).regex(/^(channel|tensor|group:[1-9]\d{0,6})$/, granularityMessage);
 
+const dampingMessage = "must be a share of the mean of the diagonal, above 0 and at most 1";
+
 const estimatorNames = rangeEstimators.map(({ name }) => name) as [string, ...string[]];
 const range = oneOf(...estimatorNames);
+
+const gptq = object("a rounding", {
+  use: z.literal("gptq"),
+  /** The input for which the layer shall give what the float weight gives; `auto` takes what serves the output best. */
+  target: oneOf("auto", "same", "unquantized", "float").default("auto"),
+  order: oneOf("activation", "natural").default("activation"),
+  groups: oneOf("static", "dynamic").default("static"),
+  damping: z.number(dampingMessage).positive(dampingMessage).max(1, dampingMessage).default(0.01),
+}).refine(({ order, groups }) => order === "natural" || groups === "static", {
+  // Groups that are no runs of columns cannot be stored.
+  error: 'must be "natural" where groups are "dynamic"',
+  path: ["order"],
+});
+const roundingError = { error: 'must be "rtn" or "gptq", or an object like {"use": "gptq", "target": "float"}' };
+const rounding = z.union(
+  [
+    z.literal("rtn").transform((use) => ({ use })),
+    z.literal("gptq").transform((use) => gptq.parse({ use })),
+    object("a rounding", { use: z.literal("rtn") }),
+    gptq,
+  ],
+  roundingError,
+);
 
 const weight = object("a format", {
   bits: bits.default(8),
@@ -22,7 +47,7 @@ const weight = object("a format", {
   symmetric: z.boolean("must be true or false").optional(),
   /** Default: `minmax` at 8 bits, `mse` below. */
   range: range.optional(),
-  rounding: oneOf("rtn").default("rtn"),
+  rounding: rounding.default({ use: "rtn" }),
 });
 
 const activation = object("a format", {

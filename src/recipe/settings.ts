@@ -14,6 +14,10 @@ export interface Settings {
   readonly range?: string;
   /** Range estimator of all weights. */
   readonly weightRange?: string;
+  /** How all weights are rounded: "rtn" or "gptq". */
+  readonly rounding?: string;
+  /** The target of GPTQ. */
+  readonly target?: string;
   readonly storage?: string;
   readonly steps?: readonly string[];
   /** In addition to what the recipe skips. */
@@ -64,7 +68,13 @@ function editWeight(weight: WeightRule, settings: Settings): unknown {
   const bits = settings.weights ?? weight.bits;
   const symmetric = settings.symmetric ?? weight.symmetric;
   const granularity = settings.granularity ?? weight.granularity;
-  return { ...weight, bits, granularity, symmetric, range: settings.weightRange ?? weight.range };
+  const range = settings.weightRange ?? weight.range;
+  return { ...weight, bits, granularity, symmetric, range, rounding: editRounding(weight.rounding, settings) };
+}
+
+function editRounding(rounding: WeightRule["rounding"], { rounding: use, target }: Settings): unknown {
+  const chosen = use === undefined || use === rounding.use ? rounding : { use };
+  return target === undefined ? chosen : { ...chosen, target };
 }
 
 function editActivation(activation: ActivationRule, settings: Settings): unknown {
@@ -81,6 +91,8 @@ function flagOf(field: string): string {
     [/weight\.granularity/, "--granularity"],
     [/weight\.symmetric/, "--symmetric"],
     [/weight\.range/, "--weight-range"],
+    [/rounding\.target/, "--target"],
+    [/weight\.rounding/, "--rounding"],
     [/activation\.range/, "--range"],
     [/activation/, "--activations"],
     [/^steps/, "--steps"],

@@ -12,7 +12,13 @@ describe("wishesOf", () => {
   it("wishes for 8 bits where nothing is said", () => {
     expect(wish({})).toEqual({
       kind: "quantize",
-      weight: { bits: 8, granularity: { kind: "per-channel" }, symmetric: true, range: "minmax" },
+      weight: {
+        bits: 8,
+        granularity: { kind: "per-channel" },
+        symmetric: true,
+        range: "minmax",
+        rounding: { use: "rtn" },
+      },
       activation: { bits: 8, symmetric: false, range: "mse" },
     });
   });

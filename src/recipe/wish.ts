@@ -37,6 +37,7 @@ function wishOf({ weight, activation }: FormatRule): LayerWish {
       granularity: parseGranularity(weight.granularity),
       symmetric: weight.symmetric ?? weight.bits === 8,
       range: weight.range ?? (weight.bits === 8 ? "minmax" : "mse"),
+      rounding: weight.rounding,
     },
     activation: activation === "float" ? "float" : { ...activation },
   };

@@ -21,6 +21,7 @@ const report: RunReport = {
       bits: 4,
       granularity: "channel",
       symmetric: false,
+      rounding: "rtn",
       activation: "float",
       weightSqnrDb: Number.POSITIVE_INFINITY,
       remarks: [hostile],
@@ -28,6 +29,7 @@ const report: RunReport = {
   ],
   skipped: [{ name: hostile, opType: hostile, reason: hostile }],
   activations: [],
+  targetTrials: [],
   steps: [
     {
       name: "bc",

@@ -1,7 +1,9 @@
+import type { ValueName } from "../graph/graph.js";
 import { labelOf } from "../graph/node.js";
 import type { LayerChoice } from "../quantize/choose-layers.js";
 import type { Granularity } from "../quantize/format.js";
-import type { QuantizedModel } from "../quantize/quantize.js";
+import type { ActivationGroup } from "../quantize/group-activations.js";
+import type { QuantizedLayer } from "../quantize/quantize.js";
 import type { Recipe } from "../recipe/recipe.js";
 import type { SiteRecord } from "../walk/walk.js";
 
@@ -17,6 +19,8 @@ export interface RunReport {
   /** Nodes that stayed in float, with the reason. */
   readonly skipped: readonly SkippedRecord[];
   readonly activations: readonly ActivationRecord[];
+  /** What was tried where a rounding left its target open; the one with the smallest error was taken. */
+  readonly targetTrials: readonly TargetTrialRecord[];
   readonly steps: readonly StepRecord[];
   readonly warnings: readonly string[];
 }
@@ -50,6 +54,8 @@ export interface LayerRecord {
   /** As in recipes: "channel", "tensor", "group:64". */
   readonly granularity: string;
   readonly symmetric: boolean;
+  /** How its codes were chosen, as in recipes. */
+  readonly rounding: string;
   /** Bits of the grid that its input lies on, or "float". */
   readonly activation: number | "float";
   /** Signal to quantization noise of the weight, in decibels. */
@@ -66,28 +72,41 @@ export interface ActivationRecord {
   readonly high: number;
 }
 
+/** Errors at the outputs on samples that were held back. */
+export interface TargetTrialRecord {
+  readonly target: string;
+  /** In nats. */
+  readonly kl: number;
+  readonly sqnrDb: number;
+}
+
 export interface StepRecord {
   readonly name: string;
   readonly sites: readonly SiteRecord[];
 }
 
-export function recordLayers(quantized: QuantizedModel): readonly LayerRecord[] {
-  return quantized.layers.map(({ plan, label, activationBits, remarks, stored, weightSqnrDb }) => ({
+/** @param sqnrDb of the weights, by their names */
+export function recordLayers(
+  layers: readonly QuantizedLayer[],
+  sqnrDb: ReadonlyMap<ValueName, number>,
+): readonly LayerRecord[] {
+  return layers.map(({ plan, label, activationBits, remarks, shape }) => ({
     name: label,
     opType: plan.layer.node.opType,
     weight: plan.layer.weight,
-    shape: stored.shape,
+    shape,
     bits: plan.weight.bits,
     granularity: granularityText(plan.weight.granularity),
     symmetric: plan.weight.symmetric,
+    rounding: plan.weight.rounding?.use ?? "rtn",
     activation: activationBits,
-    weightSqnrDb,
+    weightSqnrDb: sqnrDb.get(plan.layer.weight) ?? 0,
     remarks,
   }));
 }
 
-export function recordActivations(quantized: QuantizedModel): readonly ActivationRecord[] {
-  return quantized.groups.map(({ sites, format, range }) => ({
+export function recordActivations(groups: readonly ActivationGroup[]): readonly ActivationRecord[] {
+  return groups.map(({ sites, format, range }) => ({
     values: sites.map((site) => site.value),
     bits: format.bits,
     low: range.low,

@@ -47,12 +47,12 @@ export class Streams {
     engine: Engine,
     networks: Networks,
     types: ValueTypes,
-    batches: readonly NamedFeeds[],
+    batches: AsyncIterable<NamedFeeds> | Iterable<NamedFeeds>,
   ): Promise<Streams> {
     const streams = new Streams(engine, types, freePrefix(networks.current.graph, "float/"));
     try {
       const held: HeldBatch[] = [];
-      for (const batch of batches) held.push(await streams.#take(batch));
+      for await (const batch of batches) held.push(await streams.#take(batch));
       streams.#batches = held;
       return streams;
     } catch (error) {
@@ -142,7 +142,7 @@ export class Streams {
         const value = this.#valueOf(name, from);
         if (value === undefined) return [];
         // Sizes differ from batch to batch: what is known of all of them is in the types.
-        const shape = shapeOf(this.#types, value);
+        const shape = shapeOf(this.#types, value) ?? tensor.shape.map(() => null);
         return [{ name: value, type: { kind: "tensor", elementType: tensor.type, shape } }];
       });
       const outputs = [...new Set(values[from])].map((name): Value => ({ name, type: { kind: "other" } }));

@@ -1,8 +1,9 @@
 import type { Block } from "../blocks/blocks.js";
-import type { OpenSite, OpenStep } from "../compensate/step.js";
+import type { Share, Statistic, Tap } from "../calibrate/statistic.js";
+import type { OpenSite, OpenStep, Solved } from "../compensate/step.js";
 import type { NamedFeeds } from "../engine/batch.js";
 import type { Engine } from "../engine/engine.js";
-import type { Graph } from "../graph/graph.js";
+import { type Graph, readsOf, type ValueName } from "../graph/graph.js";
 import { type Model, withGraph } from "../graph/model.js";
 import { applyPatch } from "../graph/patch.js";
 import type { ValueTypes } from "../graph/value-types.js";
@@ -16,55 +17,98 @@ export interface WalkInput {
   readonly current: Model;
   readonly types: ValueTypes;
   readonly blocks: readonly Block[];
-  readonly batches: readonly NamedFeeds[];
+  readonly batches: AsyncIterable<NamedFeeds> | Iterable<NamedFeeds>;
   /** What may be held besides the tensors at a cut; a gigabyte where nothing is said. */
   readonly mostHeldBytes?: number;
 }
 
 /** What became of a site. */
 export type SiteRecord =
-  | {
-      readonly label: string;
-      readonly kind: "solved";
-      readonly errorBefore: number;
-      readonly errorAfter: number;
-    }
+  | (Solved & { readonly label: string; readonly kind: "solved" })
   | { readonly label: string; readonly kind: "skipped"; readonly reason: string };
 
 export interface WalkResult {
   readonly model: Model;
-  readonly records: readonly SiteRecord[];
+  /** What became of the sites of each step, in the order in which they were solved. */
+  readonly records: readonly (readonly SiteRecord[])[];
+  /** Every site that was solved. */
+  readonly solved: readonly SolvedSite[];
 }
 
-/** Called with the share of the walk that is done, from 0 to 1. */
-export type OnProgress = (done: number) => void;
+/** A site that was solved, as a checkpoint holds it. */
+export interface SolvedSite {
+  /** Index of its step. */
+  readonly step: number;
+  /** The value that the step changes there. */
+  readonly value: ValueName;
+  readonly record: SiteRecord;
+  /** Plain data; undefined where the site was skipped. */
+  readonly solution: unknown;
+}
+
+/** What the walk tells while it goes on, and what it goes on from. */
+export interface WalkOptions {
+  /** Called with the share of the walk that is done, from 0 to 1. */
+  readonly onProgress?: (done: number) => void;
+  /** The sites of the first blocks, as an earlier walk over the same networks and samples solved them. */
+  readonly finished?: readonly (readonly SolvedSite[])[];
+  /** Called with the sites of each block when it is finished. */
+  readonly onBlock?: (index: number, solved: readonly SolvedSite[]) => void;
+}
 
 /**
- * Goes through the network block by block. In each: measures the sites of a step against the float network on inputs
+ * Goes through the network block by block. In each: measures the sites of all steps against the float network on inputs
  * from the quantized and already compensated network, solves, rewrites, measures what lies deeper with the rewrites in;
- * then carries both streams on to the next block.
+ * then carries both streams on to the next block. Where sites of several steps lie at the same depth, the steps have their
+ * turn one after the other.
  */
-export async function walk(input: WalkInput, step: OpenStep, onProgress: OnProgress = () => {}): Promise<WalkResult> {
+export async function walk(
+  input: WalkInput,
+  steps: readonly OpenStep[],
+  { onProgress = () => {}, finished = [], onBlock = () => {} }: WalkOptions = {},
+): Promise<WalkResult> {
   const { float, blocks, mostHeldBytes = 1e9 } = input;
-  const records: SiteRecord[] = step.unusable.map(({ label, reason }) => ({ label, kind: "skipped", reason }));
+  const records = steps.map(({ unusable }) => unusable.map(({ label, reason }) => skipped(label, reason)));
+  const all: SolvedSite[] = [];
   let current = input.current;
   const streams = await Streams.open(input.engine, { float, current }, input.types, input.batches);
   try {
     for (const [index, block] of blocks.entries()) {
-      const own = new Set(block.nodes.flatMap((node) => node.outputs));
-      const sites = step.sites.filter((site) => own.has(site.value));
-      const depths = groupByDepth(block.nodes, sites);
-      for (const [depth, group] of depths.entries()) {
-        const taps = tappedBy(group.flatMap((site) => site.taps));
-        // Then another round at these sites costs little, and the float network is computed once.
-        await streams.hold({ float, current }, taps, mostHeldBytes);
-        const solved = await solveTogether({ float, current }, group, streams);
-        current = withGraph(current, solved.graph);
-        records.push(...solved.records);
-        await streams.keep({ float: [...block.inputs, ...taps.float], current: block.inputs });
-        onProgress((index + (depth + 1) / (depths.length + 1)) / blocks.length);
+      const solved: SolvedSite[] = [];
+      const restored = finished[index];
+      if (restored !== undefined) {
+        current = withGraph(current, restore(current.graph, steps, restored));
+        solved.push(...restored);
+      } else {
+        const groups = groupSites(block, steps);
+        // Values of the current network stay what they are until something above them is rewritten.
+        let held: readonly Tap[] = [];
+        for (const [i, group] of groups.entries()) {
+          held = [...held, ...group.sites.flatMap((site) => site.taps)];
+          // Then another round at these sites costs little, and the float network is computed once.
+          await streams.hold({ float, current }, tappedBy(held), mostHeldBytes);
+          const result = await solveTogether({ float, current }, group, streams);
+          const behind = valuesBehind(
+            current.graph,
+            group.sites.map((site) => site.value),
+          );
+          current = withGraph(current, result.graph);
+          solved.push(...result.solved);
+          held = held.filter(({ from, value }) => from === "float" || !behind.has(value));
+          const kept = tappedBy(held);
+          await streams.keep({
+            float: [...block.inputs, ...kept.float],
+            current: [...block.inputs, ...kept.current],
+          });
+          onProgress((index + (i + 1) / (groups.length + 1)) / blocks.length);
+        }
+        onBlock(index, solved);
       }
+      for (const { step, record } of solved) records[step].push(record);
+      all.push(...solved);
       if (index < blocks.length - 1) {
+        // From the same values whatever was held, so that a walk that goes on from a checkpoint computes the same.
+        await streams.keep({ float: block.inputs, current: block.inputs });
         await streams.advance({ float, current }, { float: block.outputs, current: block.outputs });
       }
       onProgress((index + 1) / blocks.length);
@@ -72,34 +116,84 @@ export async function walk(input: WalkInput, step: OpenStep, onProgress: OnProgr
   } finally {
     await streams.close();
   }
-  return { model: current, records };
+  return { model: current, records, solved: all };
 }
 
-/** Measures, solves and rewrites the sites of one depth; measures again those that ask for it. */
+/** Sites of one step that do not see each other's changes. */
+interface SiteGroup {
+  readonly step: number;
+  readonly sites: readonly OpenSite[];
+}
+
+/** The sites of a block in the order in which they are solved. */
+function groupSites(block: Block, steps: readonly OpenStep[]): readonly SiteGroup[] {
+  const own = new Set(block.nodes.flatMap((node) => node.outputs));
+  const sites = steps.flatMap((step, index) =>
+    step.sites.filter((site) => own.has(site.value)).map((site) => ({ step: index, site, value: site.value })),
+  );
+  return groupByDepth(block.nodes, sites).flatMap((depth) =>
+    steps
+      .map((_, step) => ({ step, sites: depth.filter((site) => site.step === step).map(({ site }) => site) }))
+      .filter((group) => group.sites.length > 0),
+  );
+}
+
+/** Measures, solves and rewrites sites; measures again those that ask for it. */
 async function solveTogether(
   networks: Networks,
-  sites: readonly OpenSite[],
+  { step, sites }: SiteGroup,
   streams: Streams,
-): Promise<{ readonly graph: Graph; readonly records: readonly SiteRecord[] }> {
-  const records: SiteRecord[] = [];
+): Promise<{ readonly graph: Graph; readonly solved: readonly SolvedSite[] }> {
+  const solved: SolvedSite[] = [];
   let { graph } = networks.current;
   let open = sites;
   while (open.length > 0) {
-    const statistics = open.map((site) => site.measure());
-    await streams.collect(networks, statistics);
+    const statistics = new Map<string, Statistic<unknown>>();
+    const share: Share = (statistic) => {
+      const known = statistics.get(statistic.key) ?? statistic;
+      statistics.set(statistic.key, known);
+      return known as typeof statistic;
+    };
+    for (const site of open) site.measure(share);
+    await streams.collect(networks, [...statistics.values()]);
     const again: OpenSite[] = [];
     for (const site of open) {
-      const { label } = site;
+      const { label, value } = site;
       const progress = site.advance(graph);
       if (progress.kind === "again") again.push(site);
-      else if (progress.kind === "skipped") records.push({ label, kind: "skipped", reason: progress.reason });
-      else {
-        const { patch, errorBefore, errorAfter } = progress;
+      else if (progress.kind === "skipped") {
+        solved.push({ step, value, record: skipped(label, progress.reason), solution: undefined });
+      } else {
+        const { patch, solution, ...record } = progress;
         graph = applyPatch(graph, patch);
-        records.push({ label, kind: "solved", errorBefore, errorAfter });
+        solved.push({ step, value, record: { label, ...record }, solution });
       }
     }
     open = again;
   }
-  return { graph, records };
+  return { graph, solved };
+}
+
+/** Rewrites as an earlier walk did. */
+function restore(graph: Graph, steps: readonly OpenStep[], solved: readonly SolvedSite[]): Graph {
+  return solved.reduce((restored, { step, value, record, solution }) => {
+    const site = steps[step].sites.find((candidate) => candidate.value === value);
+    return record.kind === "skipped" || site === undefined
+      ? restored
+      : applyPatch(restored, site.restore(restored, solution));
+  }, graph);
+}
+
+/** Some values and all that are computed from them. */
+function valuesBehind(graph: Graph, values: readonly ValueName[]): ReadonlySet<ValueName> {
+  const behind = new Set(values);
+  for (const node of graph.nodes) {
+    if (![...readsOf(node)].some((value) => behind.has(value))) continue;
+    for (const output of node.outputs) behind.add(output);
+  }
+  return behind;
+}
+
+function skipped(label: string, reason: string): SiteRecord {
+  return { label, kind: "skipped", reason };
 }

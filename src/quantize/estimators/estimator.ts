@@ -36,8 +36,12 @@ export function within(extremes: Range, low: number, high: number): Range {
   return { low: Math.max(low, Math.min(extremes.low, 0)), high: Math.min(high, Math.max(extremes.high, 0)) };
 }
 
-/** Mean squared error of the values on the levels that a range leads to. */
-export function errorOf(distribution: Distribution, rule: GridRule, range: Range): number {
+/**
+ * Squared error of the values on the levels that a range leads to.
+ *
+ * @param most as in `Distribution.squaredError`
+ */
+export function errorOf(distribution: Distribution, rule: GridRule, range: Range, most?: number): number {
   const { first, step, count } = rule.levelsOf(range);
-  return distribution.squaredError(first, step, count);
+  return distribution.squaredError(first, step, count, most);
 }

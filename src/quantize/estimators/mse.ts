@@ -33,16 +33,14 @@ export const meanSquaredError: RangeEstimator = {
     const distribution = distributionOfObserved(observed);
     const { low, high } = outer(observed.extremes, rule.symmetric);
     const rangeAt = (place: Shares): Range => ({ low: place.low * low, high: place.high * high });
-    const tryAt = (shares: Shares): Place => ({
-      ...shares,
-      error: errorOf(distribution, rule, rangeAt(shares)),
-    });
+    // Rounding errors of the sums must not rule out what is as good.
+    const tryAt = ({ low, high }: Shares, most: number): Place => {
+      const error = errorOf(distribution, rule, rangeAt({ low, high }), most * (1 + 1e-9));
+      return { low, high, error };
+    };
     const isLine = rule.symmetric || low === 0 || high === 0;
     const steps = isLine ? stepsAlongLine : stepsPerSide;
-    const best = net(steps, isLine)
-      .map(tryAt)
-      .sort((a, b) => a.error - b.error)
-      .slice(0, refined)
+    const best = bestOf(net(steps, isLine), tryAt)
       .map((place) => refine(place, 1 / steps, isLine, tryAt))
       .reduce((a, b) => (b.error < a.error ? b : a));
     return rangeAt(best);
@@ -64,13 +62,29 @@ function net(steps: number, isLine: boolean): readonly Shares[] {
   return shares.flatMap((low) => shares.map((high) => ({ low, high })));
 }
 
+type TryAt = (shares: Shares, most: number) => Place;
+
+/** The best few of some candidates; of equal ones the first. */
+function bestOf(candidates: readonly Shares[], tryAt: TryAt): readonly Place[] {
+  const best: Place[] = [];
+  for (const candidate of candidates) {
+    const isFull = best.length === refined;
+    const place = tryAt(candidate, isFull ? best[refined - 1].error : Number.POSITIVE_INFINITY);
+    const rank = best.findIndex(({ error }) => place.error < error);
+    if (rank < 0 && isFull) continue;
+    best.splice(rank < 0 ? best.length : rank, 0, place);
+    if (best.length > refined) best.pop();
+  }
+  return best;
+}
+
 /** Goes to better neighbours, ever nearer ones. */
-function refine(start: Place, distance: number, isLine: boolean, tryAt: (shares: Shares) => Place): Place {
+function refine(start: Place, distance: number, isLine: boolean, tryAt: TryAt): Place {
   let place = start;
   for (let step = distance / 2; step > finest; step /= 2) {
     for (const [low, high] of isLine ? lineNeighbours : neighbours) {
       const next = { low: share(place.low + low * step), high: share(place.high + high * step) };
-      const tried = tryAt(next);
+      const tried = tryAt(next, place.error);
       if (tried.error < place.error) place = tried;
     }
   }

@@ -1,0 +1,104 @@
+import { Observation, observe } from "./calibrate/observe.js";
+import { chooseSamples } from "./data/choose.js";
+import type { Samples } from "./data/samples.js";
+import { chooseBatchSize, inBatches, type NamedFeeds } from "./engine/batch.js";
+import type { Engine } from "./engine/engine.js";
+import { RecoupError } from "./errors.js";
+import type { ValueName } from "./graph/graph.js";
+import { type Model, opsetOf } from "./graph/model.js";
+import type { ValueTypes } from "./graph/value-types.js";
+import type { Detail } from "./math/distribution.js";
+import type { ActivationSite } from "./quantize/choose-activations.js";
+import type { LayerChoice } from "./quantize/choose-layers.js";
+import { neededDetails } from "./quantize/estimate-ranges.js";
+import { activationSites } from "./quantize/quantize.js";
+import type { Recipe } from "./recipe/recipe.js";
+import type { CalibrationRun } from "./shards/header.js";
+import { mergeShards } from "./shards/merge.js";
+import type { ShardStatistics } from "./shards/statistics-file.js";
+
+/** What is calibrated. */
+export interface CalibrationTask {
+  /** As it was given. */
+  readonly model: Model;
+  readonly recipe: Recipe;
+  readonly samples: Samples;
+  readonly engine: Engine;
+}
+
+/** A float network and the layers of it that are to be quantized. */
+export interface PlannedNetwork {
+  readonly float: Model;
+  readonly types: ValueTypes;
+  readonly choice: LayerChoice;
+}
+
+/** What calibration looks at: which values, what of them, and on which samples. */
+export interface Calibration extends CalibrationRun {
+  readonly engine: Engine;
+  readonly float: Model;
+  readonly sites: readonly ActivationSite[];
+  readonly details: ReadonlyMap<ValueName, Detail>;
+}
+
+/**
+ * Decides what calibration looks at; for all shards of the samples it is the same.
+ *
+ * @throws RecoupError `data/empty`, and as `Samples.read` and `chooseBatchSize`
+ */
+export async function planCalibration(
+  { model, recipe: { samples: count, seed }, samples, engine }: CalibrationTask,
+  { float, types, choice }: PlannedNetwork,
+): Promise<Calibration> {
+  const indices = chooseSamples(samples.length, count, seed);
+  if (indices.length === 0) throw new RecoupError("data/empty", "holds no samples");
+  const sites = activationSites(float.graph, types, choice);
+  const details = neededDetails(sites);
+  // An average over the samples in their order needs them one by one.
+  const isOrdered = [...details.values()].includes("averageExtremes");
+  const first = await take(samples, indices.slice(0, 2));
+  const batchSize = isOrdered ? 1 : await chooseBatchSize(engine, float, types, first);
+  return { model, opset: opsetOf(float), samples, seed, indices, batchSize, engine, float, sites, details };
+}
+
+/**
+ * Runs samples and looks at their values.
+ *
+ * @param indices those of a shard, or all
+ * @param onProgress called with the share that is done, from 0 to 1
+ * @throws RecoupError as `observe`
+ */
+export async function observeSamples(
+  { engine, float, details, samples, batchSize }: Calibration,
+  indices: readonly number[],
+  onProgress: (done: number) => void,
+): Promise<Observation> {
+  let done = 0;
+  return observe(engine, float, details, inBatches(samples.read(indices), batchSize), () => {
+    done += batchSize;
+    onProgress(Math.min(done / indices.length, 1));
+  });
+}
+
+/**
+ * Takes what all shards of the samples have shown, which then need not run.
+ *
+ * @throws RecoupError as `mergeShards`
+ */
+export async function observeShards(
+  shards: readonly ShardStatistics[],
+  calibration: Calibration,
+  onProgress: (done: number) => void,
+): Promise<Observation> {
+  onProgress(0);
+  const observation = new Observation(calibration.details);
+  await mergeShards(shards, calibration, observation);
+  onProgress(1);
+  return observation;
+}
+
+async function take(samples: Samples, indices: readonly number[]): Promise<readonly NamedFeeds[]> {
+  const taken: NamedFeeds[] = [];
+  for await (const sample of samples.read(indices)) taken.push(sample);
+  return taken;
+}

@@ -1,0 +1,77 @@
+import { compareOutputs, type OutputComparison } from "./compare/outputs.js";
+import type { Samples } from "./data/samples.js";
+import { inBatches } from "./engine/batch.js";
+import { withSession } from "./engine/engine.js";
+import { shapeOf } from "./graph/value-types.js";
+import type { RoundingTarget } from "./quantize/format.js";
+import { type RefinementTask, refine } from "./refinement.js";
+
+/** What a target of rounding led to on samples that were held back. */
+export interface TargetTrial {
+  readonly target: RoundingTarget;
+  /** Mean divergence of the softmax of the first output from the float network's, in nats. */
+  readonly kl: number;
+  /** Signal to error of all outputs, in decibels. */
+  readonly sqnrDb: number;
+}
+
+export interface TargetChoice {
+  readonly target: RoundingTarget;
+  /** None where there was nothing to choose, or too little to choose by. */
+  readonly trials: readonly TargetTrial[];
+}
+
+/** Every so many-th sample is held back from a trial. */
+const heldBack = 4;
+/** Trials need not see all samples: these tell the targets apart. */
+const mostFitted = 64;
+const mostHeld = 32;
+/** With fewer, chance would choose. */
+const leastHeld = 4;
+
+/**
+ * Finds the target for weights whose rounding leaves it open: refines with each on some of the samples and takes the one
+ * with the smallest error at the outputs on others. For classifiers, with outputs of up to two axes, that is the
+ * divergence.
+ *
+ * @param onProgress called with the share that is done, from 0 to 1
+ * @throws RecoupError as `refine`
+ */
+export async function chooseTarget(
+  task: Omit<RefinementTask, "target" | "batches" | "batchCount">,
+  samples: Samples,
+  indices: readonly number[],
+  batchSize: number,
+  onProgress: (done: number) => void,
+): Promise<TargetChoice> {
+  const { engine, float, types, choice, quantized } = task;
+  const isOpen = quantized.unrounded.some(
+    ({ format: { rounding } }) => rounding?.use === "gptq" && rounding.target === "auto",
+  );
+  const isQuantized = choice.layers.some(({ activation }) => activation !== "float");
+  const candidates: readonly RoundingTarget[] = [isQuantized ? "unquantized" : "same", "float"];
+  const fitted = indices.filter((_, i) => i % heldBack !== heldBack - 1).slice(0, mostFitted);
+  const held = indices.filter((_, i) => i % heldBack === heldBack - 1).slice(0, mostHeld);
+  if (!isOpen || held.length < leastHeld) return { target: candidates[0], trials: [] };
+  const batchCount = Math.ceil(fitted.length / batchSize);
+  const trials: TargetTrial[] = [];
+  for (const [i, target] of candidates.entries()) {
+    const batches = inBatches(samples.read(fitted), batchSize);
+    const { model } = await refine(
+      { ...task, batches, batchCount, target },
+      {
+        onProgress: (done) => onProgress((i + done) / candidates.length),
+      },
+    );
+    const { kl, sqnrDb } = await withSession(engine, float, { mode: "exact" }, (reference) =>
+      withSession(engine, model, { mode: "exact" }, (rounded) =>
+        compareOutputs(reference, rounded, samples.read(held)),
+      ),
+    );
+    trials.push({ target, kl, sqnrDb });
+  }
+  const rank = shapeOf(types, float.graph.outputs[0]?.name ?? "")?.length ?? 0;
+  const errorOf = ({ kl, sqnrDb }: Pick<OutputComparison, "kl" | "sqnrDb">) => (rank <= 2 ? kl : -sqnrDb);
+  const best = trials.reduce((a, b) => (errorOf(b) < errorOf(a) ? b : a));
+  return { target: best.target, trials };
+}

@@ -1,0 +1,172 @@
+/** Rows that are finished before what lies above them is brought up to date: they stay in the processor's cache. */
+const blockRows = 48;
+
+/**
+ * Factorizes a symmetric positive definite matrix A into MᵀM with M lower triangular, from the last row up. Of the matrix
+ * only the lower triangle is read; M takes its place, what stands above the diagonal afterwards means nothing.
+ *
+ * @param matrix `[size, size]`, overwritten
+ * @returns whether the matrix is positive definite; where it is not, what it holds then is of no use
+ */
+export function factorize(matrix: Float64Array, size: number): boolean {
+  for (let end = size; end > 0; end -= blockRows) {
+    const start = Math.max(0, end - blockRows);
+    if (!finishRows(matrix, size, start, end)) return false;
+    subtractProducts(matrix, size, start, end);
+  }
+  return true;
+}
+
+/** Turns rows `start` to `end` into rows of M; those behind them are done and taken off already. */
+function finishRows(matrix: Float64Array, size: number, start: number, end: number): boolean {
+  for (let k = end - 1; k >= start; k--) {
+    const row = k * size;
+    const square = matrix[row + k];
+    if (!(square > 0) || !Number.isFinite(square)) return false;
+    const pivot = Math.sqrt(square);
+    for (let j = 0; j < k; j++) matrix[row + j] /= pivot;
+    matrix[row + k] = pivot;
+    for (let i = start; i < k; i++) {
+      const factor = matrix[row + i];
+      const target = i * size;
+      for (let j = 0; j <= i; j++) matrix[target + j] -= factor * matrix[row + j];
+    }
+  }
+  return true;
+}
+
+/** Takes what rows `start` to `end` of M explain off the rows above them: two of these and four of those at a time. */
+function subtractProducts(matrix: Float64Array, size: number, start: number, end: number): void {
+  for (let i = 0; i < start; i += 2) {
+    const [upper, lower] = [i * size, Math.min(i + 1, start - 1) * size];
+    const last = Math.min(i + 1, start - 1);
+    let k = start;
+    for (; k + 4 <= end && last > i; k += 4) {
+      const [row0, row1, row2, row3] = [k * size, (k + 1) * size, (k + 2) * size, (k + 3) * size];
+      const [a0, a1, a2, a3] = [matrix[row0 + i], matrix[row1 + i], matrix[row2 + i], matrix[row3 + i]];
+      const [b0, b1, b2, b3] = [matrix[row0 + last], matrix[row1 + last], matrix[row2 + last], matrix[row3 + last]];
+      for (let j = 0; j <= last; j++) {
+        const x0 = matrix[row0 + j];
+        const x1 = matrix[row1 + j];
+        const x2 = matrix[row2 + j];
+        const x3 = matrix[row3 + j];
+        matrix[upper + j] -= a0 * x0 + a1 * x1 + a2 * x2 + a3 * x3;
+        matrix[lower + j] -= b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3;
+      }
+    }
+    for (; k < end; k++) {
+      for (let target = i; target <= last; target++) {
+        const factor = matrix[k * size + target];
+        for (let j = 0; j <= target; j++) matrix[target * size + j] -= factor * matrix[k * size + j];
+      }
+    }
+  }
+}
+
+/**
+ * The products of rows with the rows `start` to `end` of M, as far as these lie in the first `start` columns.
+ *
+ * @param rows `[rowCount, size]`
+ * @returns `[rowCount, end - start]`
+ */
+export function productsBefore(
+  rows: Float64Array,
+  rowCount: number,
+  factor: Float64Array,
+  size: number,
+  start: number,
+  end: number,
+): Float64Array {
+  const width = end - start;
+  const products = new Float64Array(rowCount * width);
+  // Eight sums fit into registers; what is left over at the edges is computed twice.
+  for (let row = 0; row < rowCount; row += 4) {
+    const [r0, r1, r2, r3] = [row, row + 1, row + 2, row + 3].map((r) => Math.min(r, rowCount - 1));
+    const [d0, d1, d2, d3] = [r0 * size, r1 * size, r2 * size, r3 * size];
+    for (let j = start; j < end; j += 2) {
+      const next = Math.min(j + 1, end - 1);
+      const [m0, m1] = [j * size, next * size];
+      let s00 = 0;
+      let s01 = 0;
+      let s10 = 0;
+      let s11 = 0;
+      let s20 = 0;
+      let s21 = 0;
+      let s30 = 0;
+      let s31 = 0;
+      for (let i = 0; i < start; i++) {
+        const x = factor[m0 + i];
+        const y = factor[m1 + i];
+        const a = rows[d0 + i];
+        const b = rows[d1 + i];
+        const c = rows[d2 + i];
+        const d = rows[d3 + i];
+        s00 += a * x;
+        s01 += a * y;
+        s10 += b * x;
+        s11 += b * y;
+        s20 += c * x;
+        s21 += c * y;
+        s30 += d * x;
+        s31 += d * y;
+      }
+      const [p, q] = [j - start, next - start];
+      products[r0 * width + p] = s00;
+      products[r0 * width + q] = s01;
+      products[r1 * width + p] = s10;
+      products[r1 * width + q] = s11;
+      products[r2 * width + p] = s20;
+      products[r2 * width + q] = s21;
+      products[r3 * width + p] = s30;
+      products[r3 * width + q] = s31;
+    }
+  }
+  return products;
+}
+
+/**
+ * Solves MᵀM z = b for each row b.
+ *
+ * @param rows `[rowCount, size]`, overwritten with the solutions
+ */
+export function solveFactored(factor: Float64Array, size: number, rows: Float64Array, rowCount: number): void {
+  solveTransposed(factor, size, rows, rowCount);
+  for (let start = 0; start < size; start += blockRows) {
+    const end = Math.min(start + blockRows, size);
+    const products = productsBefore(rows, rowCount, factor, size, start, end);
+    for (let row = 0; row < rowCount; row++) {
+      const base = row * size;
+      for (let j = start; j < end; j++) {
+        let sum = rows[base + j] - products[row * (end - start) + j - start];
+        for (let i = start; i < j; i++) sum -= factor[j * size + i] * rows[base + i];
+        rows[base + j] = sum / factor[j * size + j];
+      }
+    }
+  }
+}
+
+/** Solves Mᵀ y = b for each row b, in its place: from the last element up. */
+function solveTransposed(factor: Float64Array, size: number, rows: Float64Array, rowCount: number): void {
+  for (let end = size; end > 0; end -= blockRows) {
+    const start = Math.max(0, end - blockRows);
+    for (let row = 0; row < rowCount; row++) {
+      const base = row * size;
+      for (let k = end - 1; k >= start; k--) {
+        const value = rows[base + k] / factor[k * size + k];
+        rows[base + k] = value;
+        for (let j = start; j < k; j++) rows[base + j] -= value * factor[k * size + j];
+      }
+      let k = start;
+      for (; k + 4 <= end; k += 4) {
+        const [f0, f1, f2, f3] = [rows[base + k], rows[base + k + 1], rows[base + k + 2], rows[base + k + 3]];
+        const [m0, m1, m2, m3] = [k * size, (k + 1) * size, (k + 2) * size, (k + 3) * size];
+        for (let j = 0; j < start; j++) {
+          rows[base + j] -= f0 * factor[m0 + j] + f1 * factor[m1 + j] + f2 * factor[m2 + j] + f3 * factor[m3 + j];
+        }
+      }
+      for (; k < end; k++) {
+        for (let j = 0; j < start; j++) rows[base + j] -= rows[base + k] * factor[k * size + j];
+      }
+    }
+  }
+}
