@@ -1,16 +1,18 @@
 /**
- * Measures what calibration costs beside the bare forward passes of the same samples, in one run, as a ratio:
+ * Measures what Recoup costs beside the bare forward passes of the same samples, in one run, as ratios, and writes
+ * bench/results.json and bench/README.md:
  *
- *     npm run bench [-- --shared FOLDER] [--models NAME,…] [--ranges NAME,…] [--repeat 3]
+ *     npm run bench [-- --shared FOLDER] [--models NAME,…] [--ranges NAME,…] [--samples N] [--repeat 3] [--dry]
  *
  * Forward: decode the pictures, load the float model, run them one by one, in a process of its own. Recoup: the phases of
  * `recoup quantize` but the last, which measures the result. Memory: the most that the processes held together (Linux).
  */
 import { spawn } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpus, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
+import { version } from "recoup";
 
 const { values } = parseArgs({
   options: {
@@ -19,35 +21,112 @@ const { values } = parseArgs({
     ranges: { type: "string", default: "minmax,percentile,mse,kl" },
     samples: { type: "string", default: "64" },
     repeat: { type: "string", default: "3" },
+    /** Prints only. */
+    dry: { type: "boolean", default: false },
   },
 });
 const data = join(values.shared, "assets", "imagenet", "calib");
 const output = join(tmpdir(), `recoup-bench-${process.pid}.onnx`);
 
-console.log("model          range            forward    recoup   ratio   calibrate alone   peak memory");
-for (const name of values.models.split(",")) {
-  const model = join(values.shared, "assets", "models", name, "model.onnx");
+/** @typedef {{ model: string, way: string, samples: number, forward: number, recoup: number, ratio: number, part: number, peakMB: number }} Row */
+
+/** @type {Row[]} */
+const rows = [];
+for (const model of values.models.split(",")) {
   for (const range of values.ranges.split(",")) {
-    const rounds = [];
-    for (let i = 0; i < Number(values.repeat); i++) rounds.push(await measure(model, range));
-    const { forward, recoup, calibrate, peakBytes } = rounds.sort(
-      (a, b) => a.recoup / a.forward - b.recoup / b.forward,
-    )[Math.floor(rounds.length / 2)];
-    const cells = [`${seconds(forward)} s`, `${seconds(recoup)} s`, (recoup / forward).toFixed(2)];
-    const last = [`${(calibrate / forward).toFixed(2)} ×`, peakBytes ? `${(peakBytes / 1e6).toFixed(0)} MB` : "–"];
-    console.log(
-      `${name.padEnd(14)} ${range.padEnd(14)} ${cells.map((cell) => cell.padStart(9)).join("")}${last.map((cell) => cell.padStart(16)).join("")}`,
-    );
+    await add(model, `ranges: ${range}`, Number(values.samples), { range }, "calibrate");
+  }
+  // Twice the samples, to see what time and memory follow.
+  for (const samples of [2 * Number(values.samples), 4 * Number(values.samples)]) {
+    await add(model, "GPTQ, 4/8 bits", samples, { weights: 4, rounding: "gptq", target: "float" }, "refine");
   }
 }
+const product = await bareProduct();
+console.log(`\nbare product of the runtime, float32: ${product.toFixed(0)} GFLOP/s`);
+if (!values.dry) {
+  mkdirSync("bench", { recursive: true });
+  writeFileSync(join("bench", "results.json"), `${JSON.stringify({ ...machine(), product, rows }, undefined, 2)}\n`);
+  writeFileSync(join("bench", "README.md"), page());
+}
 
-/** @param {string} model @param {string} range */
-async function measure(model, range) {
-  const forward = await run("forward", { model });
-  const { result, peakBytes } = await run("quantize", { model, range });
-  const { measure: _, ...phases } = result;
-  const recoup = Object.values(phases).reduce((sum, ms) => sum + ms, 0);
-  return { forward: forward.result.total, recoup, calibrate: phases.calibrate, peakBytes };
+/**
+ * The middle one of some repetitions.
+ *
+ * @param {string} name @param {string} way @param {number} samples @param {object} settings @param {string} part
+ */
+async function add(name, way, samples, settings, part) {
+  const model = join(values.shared, "assets", "models", name, "model.onnx");
+  const rounds = [];
+  for (let i = 0; i < Number(values.repeat); i++) {
+    const forward = await run("forward", { model, samples });
+    const { result, peakBytes } = await run("quantize", { model, samples, settings });
+    const { measure: _, ...phases } = result;
+    const recoup = Object.values(phases).reduce((sum, ms) => sum + ms, 0);
+    const { total } = forward.result;
+    rounds.push({ forward: total, recoup, ratio: recoup / total, part: phases[part] / total, peakMB: peakBytes / 1e6 });
+  }
+  const row = { model: name, way, samples, ...rounds.sort((a, b) => a.ratio - b.ratio)[Math.floor(rounds.length / 2)] };
+  rows.push(row);
+  console.log(cellsOf(row).join("  "));
+}
+
+/** @param {Row} row */
+function cellsOf({ model, way, samples, forward, recoup, ratio, part, peakMB }) {
+  const figures = [`${seconds(forward)} s`, `${seconds(recoup)} s`, ratio.toFixed(2), part.toFixed(2)];
+  return [model, way, String(samples), ...figures, peakMB > 0 ? `${peakMB.toFixed(0)} MB` : "–"];
+}
+
+function machine() {
+  return {
+    version,
+    date: new Date().toISOString().slice(0, 10),
+    cores: cpus().length,
+    processor: cpus()[0].model.trim(),
+  };
+}
+
+function page() {
+  const { date, cores, processor } = machine();
+  const lines = rows.map((row) => `| ${cellsOf(row).join(" | ")} |`);
+  return `# Benchmarks
+
+Written by \`npm run bench\` on ${date} with Recoup ${version}: ${cores} cores of ${processor}; the middle of ${values.repeat}
+repetitions.
+
+Forward: decoding the pictures, loading the float model and running them one by one. Recoup: all of \`recoup quantize\` but its last
+measurement of the result. Ratio: Recoup by forward; part: the same of the one phase that looks at the samples (for ranges the
+calibration, for GPTQ the walk). Memory: the most that all processes held together.
+
+| model | what | samples | forward | Recoup | ratio | part | memory |
+|---|---|---|---|---|---|---|---|
+${lines.join("\n")}
+
+A bare product of two float32 matrices (768 × 1182 × 768) runs at ${product.toFixed(0)} GFLOP/s here, in the runtime.
+`;
+}
+
+/** Of the size of a Gram matrix that GPTQ needs, on a batch, in GFLOP/s. */
+async function bareProduct() {
+  const script = `
+    import { createRuntimeEngine } from "recoup/node";
+    import { float32Tensor } from "recoup";
+    import { buildGraph } from "./dist/graph/graph.js";
+    import { makeModel } from "./dist/graph/model.js";
+    import { makeNode } from "./dist/graph/node.js";
+    const [rows, size, runs] = [1182, 768, 200];
+    const value = (name, shape) => ({ name, type: { kind: "tensor", elementType: "float32", shape } });
+    const graph = buildGraph({
+      name: "product", inputs: [value("x", [rows, size])], outputs: [value("s", [])], initializers: new Map(), valueInfo: new Map(),
+      nodes: [makeNode("Gemm", ["x", "x"], ["g"], { transA: 1 }), makeNode("ReduceMax", ["g"], ["s"], { keepdims: 0 })],
+    });
+    const engine = createRuntimeEngine();
+    const session = await engine.open(makeModel(graph, { irVersion: 8, opsets: new Map([["", 17]]) }), { mode: "shipped" });
+    const x = await engine.hold(new Map([["x", float32Tensor([rows, size], new Float32Array(rows * size).fill(0.5))]]));
+    let elapsed = 0;
+    for (let i = 0; i < runs; i++) elapsed += (await session.run(x)).elapsedMs;
+    await engine.close();
+    console.log(JSON.stringify({ total: (2 * rows * size * size * runs) / elapsed / 1e6 }));`;
+  return (await runScript(script, {})).result.total;
 }
 
 /** @param {number} ms */
@@ -56,18 +135,15 @@ function seconds(ms) {
 }
 
 /**
- * Runs one part in a process of its own and watches how much memory it and its children hold.
- *
  * @param {"forward" | "quantize"} part
- * @param {Record<string, string>} given
- * @returns {Promise<{ result: Record<string, number>, peakBytes: number }>}
+ * @param {{ model: string, samples: number, settings?: object }} given
  */
 function run(part, given) {
   const script = `
     import { createRuntimeEngine, openDataset, quantize, readModelFile } from "recoup/node";
-    const { part, model, modelFolder, range, data, output, samples } = JSON.parse(process.argv[1]);
+    const { part, model, modelFolder, settings, data, output, samples } = JSON.parse(process.argv[1]);
     if (part === "quantize") {
-      const { elapsedMs } = await quantize(model, { data, output, samples, range });
+      const { elapsedMs } = await quantize(model, { data, output, samples, ...settings });
       console.log(JSON.stringify(elapsedMs));
     } else {
       const start = performance.now();
@@ -81,15 +157,17 @@ function run(part, given) {
       await engine.close();
       console.log(JSON.stringify({ total }));
     }`;
-  const argument = JSON.stringify({
-    part,
-    ...given,
-    modelFolder: dirname(given.model),
-    data,
-    output,
-    samples: Number(values.samples),
-  });
-  const child = spawn(process.execPath, ["--input-type=module", "-e", script, argument], {
+  return runScript(script, { part, ...given, modelFolder: dirname(given.model), data, output });
+}
+
+/**
+ * Runs a script in a process of its own and watches how much memory it and its children hold.
+ *
+ * @param {string} script @param {object} given
+ * @returns {Promise<{ result: Record<string, number>, peakBytes: number }>}
+ */
+function runScript(script, given) {
+  const child = spawn(process.execPath, ["--input-type=module", "-e", script, JSON.stringify(given)], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   let text = "";
@@ -104,7 +182,7 @@ function run(part, given) {
     child.on("close", (code) => {
       clearInterval(timer);
       if (code === 0) resolve({ result: JSON.parse(text), peakBytes });
-      else reject(new Error(`${part} ended with ${code}`));
+      else reject(new Error(`ended with ${code}`));
     });
   });
 }

@@ -1,3 +1,4 @@
+import type { Checkpoint } from "./checkpoint/checkpoint.js";
 import { compareOutputs, type OutputComparison } from "./compare/outputs.js";
 import type { Samples } from "./data/samples.js";
 import { inBatches } from "./engine/batch.js";
@@ -5,6 +6,7 @@ import { withSession } from "./engine/engine.js";
 import { shapeOf } from "./graph/value-types.js";
 import type { RoundingTarget } from "./quantize/format.js";
 import { type RefinementTask, refine } from "./refinement.js";
+import { gptqObstacle } from "./round/gptq.js";
 
 /** What a target of rounding led to on samples that were held back. */
 export interface TargetTrial {
@@ -24,8 +26,8 @@ export interface TargetChoice {
 /** Every so many-th sample is held back from a trial. */
 const heldBack = 4;
 /** Trials need not see all samples: these tell the targets apart. */
-const mostFitted = 64;
-const mostHeld = 32;
+const mostFitted = 48;
+const mostHeld = 24;
 /** With fewer, chance would choose. */
 const leastHeld = 4;
 
@@ -34,32 +36,36 @@ const leastHeld = 4;
  * with the smallest error at the outputs on others. For classifiers, with outputs of up to two axes, that is the
  * divergence.
  *
+ * @param checkpoint where trials and their blocks are kept
  * @param onProgress called with the share that is done, from 0 to 1
- * @throws RecoupError as `refine`
+ * @throws RecoupError as `refine`, and as `Checkpoint.trials`
  */
 export async function chooseTarget(
   task: Omit<RefinementTask, "target" | "batches" | "batchCount">,
   samples: Samples,
   indices: readonly number[],
   batchSize: number,
+  checkpoint: Checkpoint,
   onProgress: (done: number) => void,
 ): Promise<TargetChoice> {
   const { engine, float, types, choice, quantized } = task;
-  const isOpen = quantized.unrounded.some(
-    ({ format: { rounding } }) => rounding?.use === "gptq" && rounding.target === "auto",
-  );
+  const isOpen = quantized.unrounded.some((weight) => {
+    const { rounding } = weight.format;
+    const isAutomatic = rounding?.use === "gptq" && rounding.target === "auto";
+    return isAutomatic && gptqObstacle(float.graph, types, weight) === undefined;
+  });
   const isQuantized = choice.layers.some(({ activation }) => activation !== "float");
   const candidates: readonly RoundingTarget[] = [isQuantized ? "unquantized" : "same", "float"];
   const fitted = indices.filter((_, i) => i % heldBack !== heldBack - 1).slice(0, mostFitted);
   const held = indices.filter((_, i) => i % heldBack === heldBack - 1).slice(0, mostHeld);
   if (!isOpen || held.length < leastHeld) return { target: candidates[0], trials: [] };
   const batchCount = Math.ceil(fitted.length / batchSize);
-  const trials: TargetTrial[] = [];
-  for (const [i, target] of candidates.entries()) {
+  const tryTarget = async (target: RoundingTarget, i: number): Promise<TargetTrial> => {
     const batches = inBatches(samples.read(fitted), batchSize);
     const { model } = await refine(
       { ...task, batches, batchCount, target },
       {
+        ...(await checkpoint.walk(target)),
         onProgress: (done) => onProgress((i + done) / candidates.length),
       },
     );
@@ -68,8 +74,13 @@ export async function chooseTarget(
         compareOutputs(reference, rounded, samples.read(held)),
       ),
     );
-    trials.push({ target, kl, sqnrDb });
-  }
+    return { target, kl, sqnrDb };
+  };
+  const trials = await checkpoint.trials(async () => {
+    const done: TargetTrial[] = [];
+    for (const [i, target] of candidates.entries()) done.push(await tryTarget(target, i));
+    return done;
+  });
   const rank = shapeOf(types, float.graph.outputs[0]?.name ?? "")?.length ?? 0;
   const errorOf = ({ kl, sqnrDb }: Pick<OutputComparison, "kl" | "sqnrDb">) => (rank <= 2 ? kl : -sqnrDb);
   const best = trials.reduce((a, b) => (errorOf(b) < errorOf(a) ? b : a));

@@ -23,6 +23,8 @@ const errorKinds = {
   "quantize/nothing-to-do": "input",
   "statistics/malformed": "input",
   "statistics/mismatch": "input",
+  "checkpoint/malformed": "input",
+  "checkpoint/mismatch": "input",
   "engine/unavailable": "failed",
   "engine/refused": "input",
   "engine/run": "failed",

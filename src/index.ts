@@ -1,3 +1,5 @@
+export type { CheckpointOptions } from "./checkpoint/checkpoint.js";
+export type { CheckpointStore } from "./checkpoint/store.js";
 export { compareLayers, type LayerComparison } from "./compare/layers.js";
 export { compareLatency, compareOutputs, type LatencyComparison, type OutputComparison } from "./compare/outputs.js";
 export { compensations } from "./compensate/index.js";

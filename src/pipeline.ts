@@ -1,8 +1,11 @@
-import { observeSamples, observeShards, planCalibration } from "./calibration.js";
+import { type Calibration, observeSamples, observeShards, planCalibration } from "./calibration.js";
+import { Checkpoint, type CheckpointOptions } from "./checkpoint/checkpoint.js";
+import type { RunDescription } from "./checkpoint/run-description.js";
 import { chooseTarget } from "./choose-target.js";
 import { cleanModel } from "./clean/index.js";
 import { raiseOpset } from "./clean/opset/raise-opset.js";
 import { compareOutputs } from "./compare/outputs.js";
+import { fingerprintOf } from "./data/fingerprint.js";
 import type { Samples } from "./data/samples.js";
 import { inBatches } from "./engine/batch.js";
 import { type Engine, withSession } from "./engine/engine.js";
@@ -22,6 +25,7 @@ import { neededOpset, type Recipe } from "./recipe/recipe.js";
 import { unmatchedPatterns, wishesOf } from "./recipe/wish.js";
 import { refine } from "./refinement.js";
 import { type RunReport, recordActivations, recordLayers, recordSkipped } from "./report/run-report.js";
+import { describeRun } from "./shards/header.js";
 import type { ShardStatistics } from "./shards/statistics-file.js";
 import { version } from "./version.js";
 
@@ -33,6 +37,8 @@ export interface QuantizeTask {
   readonly engine: Engine;
   /** What all shards of the samples have shown, as `measureShard` found it: the samples are not run for ranges again. */
   readonly shards?: readonly ShardStatistics[];
+  /** Where finished blocks are kept; nowhere where it is not given. */
+  readonly checkpoint?: CheckpointOptions;
   readonly onProgress?: OnProgress;
 }
 
@@ -63,7 +69,7 @@ const leastFaithfulDb = 10;
  * Makes a model small: cleans it, finds ranges, rounds, compensates, checks that the result runs.
  *
  * @throws RecoupError `quantize/nothing-to-do` where no layer can be quantized, `data/empty`, `model/not-finite`, as
- * `mergeShards`, and what the engine throws
+ * `mergeShards` and `Checkpoint`, and what the engine throws
  */
 export async function quantizeModel(task: QuantizeTask): Promise<QuantizeOutcome> {
   const { recipe, engine, samples } = task;
@@ -73,24 +79,28 @@ export async function quantizeModel(task: QuantizeTask): Promise<QuantizeOutcome
   const calibration = await planCalibration(task, plan);
   const { sites, indices, batchSize } = calibration;
   const fingerprint = await samples.fingerprint(indices);
-  const onCalibrated = (done: number) => progress("calibrate", done);
-  const observation = task.shards
-    ? await observeShards(task.shards, calibration, onCalibrated)
-    : await observeSamples(calibration, indices, onCalibrated);
+  const checkpoint = await Checkpoint.open(task.checkpoint, () => describeTask(task, calibration, fingerprint));
+  const ranges = await checkpoint.ranges(async () => {
+    const onCalibrated = (done: number) => progress("calibrate", done);
+    const observation = task.shards
+      ? await observeShards(task.shards, calibration, onCalibrated)
+      : await observeSamples(calibration, indices, onCalibrated);
+    progress("quantize", 0);
+    return estimateRanges(plan.float.graph, sites, observation.result());
+  });
 
   progress("quantize", 0);
-  const ranges = estimateRanges(sites, observation.result());
   const quantized = quantize(plan.float, plan.choice, sites, ranges, recipe.storage);
   progress("quantize", 1);
 
   const open = { ...plan, engine, recipe, quantized };
   const onTried = (done: number) => progress("try", done);
-  const { target, trials } = await chooseTarget(open, samples, indices, batchSize, onTried);
+  const { target, trials } = await chooseTarget(open, samples, indices, batchSize, checkpoint, onTried);
   const batches = inBatches(samples.read(indices), batchSize);
   const batchCount = Math.ceil(indices.length / batchSize);
   const refined = await refine(
     { ...open, target, batches, batchCount },
-    { onProgress: (done) => progress("refine", done) },
+    { ...(await checkpoint.walk()), onProgress: (done) => progress("refine", done) },
   );
   const { graph } = refined.model;
   const lowered = lowerToIntegers(graph, plan.float.graph, plan.types);
@@ -112,10 +122,10 @@ export async function quantizeModel(task: QuantizeTask): Promise<QuantizeOutcome
         refined.weightSqnrDb,
       ),
       skipped: recordSkipped(plan.choice),
-      activations: recordActivations(quantized.groups),
+      activations: recordActivations(refined.groups),
       targetTrials: trials,
       steps: refined.steps,
-      warnings: [...plan.warnings, ...samples.warnings, ...check],
+      warnings: [...plan.warnings, ...samples.warnings, ...checkpoint.warnings, ...check],
     },
   };
 }
@@ -167,6 +177,17 @@ async function raiseCleaned(model: Model, opset: number, engine: Engine): Promis
   return opsetOf(model) >= opset ? model : raiseOpset(model, opset, await inferValueTypes(engine, model));
 }
 
+/** What decides the bytes of the result. */
+async function describeTask(
+  { recipe, engine, shards }: QuantizeTask,
+  calibration: Calibration,
+  data: string,
+): Promise<RunDescription> {
+  const { version, model, batchSize } = await describeRun(calibration);
+  const statistics = shards ? await fingerprintOf(shards.flatMap((shard) => [...shard.statistics.values()])) : null;
+  return { version, model, recipe, data, statistics, batchSize, engine: engine.name };
+}
+
 /** What was done goes into the model itself, so that each number can be reproduced from it. */
 function withMetadata(model: Model, recipe: Recipe, dataFingerprint: string): Model {
   const metadata = new Map(model.metadata);
@@ -183,7 +204,7 @@ function withMetadata(model: Model, recipe: Recipe, dataFingerprint: string): Mo
  * @returns warnings
  */
 async function checkRuns(engine: Engine, model: Model, samples: Samples, index: number): Promise<readonly string[]> {
-  const { sqnrDb } = await withSession(engine, model, { mode: "exact" }, (written) =>
+  const { sqnrDb } = await withSession(engine, model, { mode: "plain" }, (written) =>
     withSession(engine, model, { mode: "shipped" }, (joined) => compareOutputs(written, joined, samples.read([index]))),
   );
   if (sqnrDb >= leastFaithfulDb) return [];

@@ -11,13 +11,16 @@ import { createNameSource } from "./graph/names.js";
 import { labelOf } from "./graph/node.js";
 import { applyPatch } from "./graph/patch.js";
 import type { ValueTypes } from "./graph/value-types.js";
+import type { Range } from "./math/distribution.js";
 import type { LayerChoice } from "./quantize/choose-layers.js";
 import type { RoundingTarget } from "./quantize/format.js";
+import type { ActivationGroup } from "./quantize/group-activations.js";
 import type { QuantizedModel } from "./quantize/quantize.js";
 import { roundWeightToNearest, type WeightToRound, weightSqnr, writeRounded } from "./quantize/round-weights.js";
 import type { QuantizedRows } from "./quantize/weight.js";
 import type { Recipe } from "./recipe/recipe.js";
-import { gptqObstacle, gptqRounding } from "./round/gptq.js";
+import { gptqObstacle, gptqRounding, roundingName } from "./round/gptq.js";
+import { liveRanges, rangesName } from "./round/live-ranges.js";
 import { type SiteRecord, type WalkOptions, walk } from "./walk/walk.js";
 
 /** A quantized network that is to be refined on samples. */
@@ -35,12 +38,21 @@ export interface RefinementTask {
   readonly target: RoundingTarget;
 }
 
+export interface StepResult {
+  readonly name: string;
+  /** What became of the sites that were solved, in words: "layers compensated". */
+  readonly outcome: string;
+  readonly sites: readonly SiteRecord[];
+}
+
 export interface Refined {
   readonly model: Model;
   readonly blocks: readonly Block[];
-  readonly steps: readonly { readonly name: string; readonly sites: readonly SiteRecord[] }[];
+  readonly steps: readonly StepResult[];
   /** Signal to quantization noise of all weights, in decibels. */
   readonly weightSqnrDb: ReadonlyMap<ValueName, number>;
+  /** The groups of activations with the ranges that they got. */
+  readonly groups: readonly ActivationGroup[];
 }
 
 /**
@@ -49,16 +61,41 @@ export interface Refined {
  * @throws RecoupError `model/not-finite`, and as `walk`
  */
 export async function refine(task: RefinementTask, options: WalkOptions = {}): Promise<Refined> {
-  const { engine, recipe, float, types, choice, quantized, batches } = task;
+  const { engine, float, types, choice, quantized, batches } = task;
   const nodes = choice.layers.map(({ layer }) => layer.node);
   const blocks = findLayerBlocks(float.graph, types, nodes);
   const { model, waiting, rounded, records } = roundUnfit(task);
-  const steps = [
-    ...(waiting.length > 0 ? [gptqRounding(waiting, task.target)] : []),
-    ...recipe.steps.map(({ use }) => stepNamed(use)),
-  ];
+  const open = openSteps(task, model, waiting, blocks);
   const sqnrDb = new Map([...quantized.weightSqnrDb, ...rounded]);
-  if (steps.length === 0) return { model, blocks, steps: [], weightSqnrDb: sqnrDb };
+  if (open.length === 0) return { model, blocks, steps: [], weightSqnrDb: sqnrDb, groups: quantized.groups };
+  const walked = await walk({ engine, float, current: model, types, blocks, batches }, open, options);
+  const solutionsOf = (name: string) =>
+    new Map(walked.solved.filter(({ step }) => open[step].name === name).map((one) => [one.value, one.solution]));
+  return {
+    model: walked.model,
+    blocks,
+    steps: open.map(({ name, outcome }, i) => {
+      const sites = name === roundingName ? [...records, ...walked.records[i]] : walked.records[i];
+      return { name, outcome, sites };
+    }),
+    weightSqnrDb: new Map([...sqnrDb, ...sqnrOf(waiting, solutionsOf(roundingName))]),
+    groups: withRanges(quantized.groups, solutionsOf(rangesName)),
+  };
+}
+
+function openSteps(
+  { recipe, float, types, choice, quantized, target, batchCount }: RefinementTask,
+  { graph }: Model,
+  waiting: readonly WeightToRound[],
+  blocks: readonly Block[],
+): readonly OpenStep[] {
+  const live = quantized.groups.filter(({ format }) => format.rangeFrom === "quantized");
+  const steps = [
+    // Without a weight to round it still tells why.
+    ...(quantized.unrounded.length > 0 ? [gptqRounding(waiting, target)] : []),
+    ...recipe.steps.map(({ use }) => stepNamed(use)),
+    ...(live.length > 0 ? [liveRanges(live, blocks)] : []),
+  ];
   const layers = choice.layers.map(
     ({ layer }): SiteLayer => ({
       label: labelOf(layer.node),
@@ -67,22 +104,28 @@ export async function refine(task: RefinementTask, options: WalkOptions = {}): P
       outputAxis: layer.outputAxis,
     }),
   );
-  const context = { float: float.graph, types, layers, current: model.graph, batches: task.batchCount };
-  const open: readonly OpenStep[] = steps.map((step) => step.open(context));
-  const walked = await walk({ engine, float, current: model, types, blocks, batches }, open, options);
-  for (const { value, step, solution } of walked.solved) {
-    const weight = open[step].name === "gptq" && waiting.find(({ plans }) => plans[0].layer.node.outputs[0] === value);
-    if (weight) sqnrDb.set(weight.weight, weightSqnr(weight, solution as QuantizedRows));
-  }
-  return {
-    model: walked.model,
-    blocks,
-    steps: steps.map(({ name }, i) => ({
-      name,
-      sites: [...(name === "gptq" ? records : []), ...walked.records[i]],
-    })),
-    weightSqnrDb: sqnrDb,
-  };
+  return steps.map((step) => step.open({ float: float.graph, types, layers, current: graph, batches: batchCount }));
+}
+
+/** Solutions by the values that they change. */
+type Solutions = ReadonlyMap<ValueName, unknown>;
+
+function sqnrOf(weights: readonly WeightToRound[], rounded: Solutions): ReadonlyMap<ValueName, number> {
+  return new Map(
+    weights.flatMap((weight) => {
+      const rows = rounded.get(weight.plans[0].layer.node.outputs[0]) as QuantizedRows | undefined;
+      return rows === undefined ? [] : [[weight.weight, weightSqnr(weight, rows)] as const];
+    }),
+  );
+}
+
+function withRanges(groups: readonly ActivationGroup[], found: Solutions): readonly ActivationGroup[] {
+  return groups.map((group) => {
+    const range = group.sites
+      .map(({ value }) => found.get(value) as Range | undefined)
+      .find((one) => one !== undefined);
+    return range === undefined ? group : { ...group, range };
+  });
 }
 
 interface Unfit {

@@ -77,6 +77,6 @@ describe("the map in docs/architecture.md", () => {
     }
     const spread = [...users].filter(([, units]) => units.size > 1).map(([name, units]) => [name, [...units].sort()]);
     // Schemas stand beside what they describe.
-    expect(spread).toEqual([["zod", ["data/", "recipe/", "shards/"]]]);
+    expect(spread).toEqual([["zod", ["checkpoint/", "data/", "recipe/", "shards/"]]]);
   });
 });

@@ -1,5 +1,7 @@
 import { afterAll, describe, expect, it } from "vitest";
 import {
+  type CheckpointOptions,
+  type CheckpointStore,
   type Engine,
   type ExternalReader,
   encodeModel,
@@ -92,6 +94,27 @@ describe("the public names of the core", () => {
     const shards = [await readStatistics(await encodeStatistics(statistics))];
     const [plain, merged] = [await quantizeModel(task), await quantizeModel({ ...task, shards })];
     expect(joinChunks(encodeModel(merged.model).chunks)).toEqual(joinChunks(encodeModel(plain.model).chunks));
+  });
+
+  it("are enough to keep finished blocks, and to go on from them", async () => {
+    const pieces = new Map<string, Uint8Array>();
+    const store: CheckpointStore = {
+      name: "a map",
+      list: async () => [...pieces.keys()],
+      read: async (piece) => pieces.get(piece) ?? new Uint8Array(),
+      write: async (piece, bytes) => void pieces.set(piece, bytes),
+      clear: async () => pieces.clear(),
+    };
+    const samples = samplesOf(model, [picture(1), picture(2)]);
+    const task: QuantizeTask = { model, recipe: parseRecipe({ steps: ["bc"] }), samples, engine: new CountingEngine() };
+    const plain = await quantizeModel({ ...task, checkpoint: { store } });
+    const [last] = [...pieces.keys()].reverse();
+    pieces.delete(last);
+    let found = 0;
+    const checkpoint: CheckpointOptions = { store, resume: true, onResume: (blocks) => (found = blocks) };
+    const resumed = await quantizeModel({ ...task, checkpoint });
+    expect(found).toBe(plain.report.blocks - 1);
+    expect(joinChunks(encodeModel(resumed.model).chunks)).toEqual(joinChunks(encodeModel(plain.model).chunks));
   });
 
   it("check samples against the model", async () => {

@@ -77,7 +77,7 @@ async function computeGroup(
   const irVersion = Math.max(model.irVersion, firstVersionWithDefaults);
   const opsets = new Map([["", opsetOf(model)]]);
   const part = makeModel(extractGraph(model.graph, [], outputs), { irVersion, opsets });
-  return withSession(engine, part, {}, async (session) => {
+  return withSession(engine, part, { mode: "plain" }, async (session) => {
     const wanted = session.outputs.filter(({ type }) => type.kind === "tensor" && fetchable.includes(type.elementType));
     if (wanted.length === 0) return new Map();
     const names = wanted.map((output) => output.name);

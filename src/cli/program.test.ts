@@ -22,6 +22,7 @@ describe("createProgram", () => {
       "--samples",
       "--seed",
       "--steps",
+      "--resume",
       "--report",
       "--json",
       "--memory",

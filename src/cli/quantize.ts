@@ -7,6 +7,7 @@ import { checkDistinct, checkOutput, filesWritten } from "../node/model-source.j
 import { filesRead, type Quantized, type QuantizeOptions, quantize } from "../node/quantize.js";
 import { renderReport } from "../report/html.js";
 import { byteSize, commaList } from "./arguments.js";
+import { CheckpointNotes } from "./checkpoint-notes.js";
 import { formatBytes, formatJson, formatMs, formatNats, formatPercent, formatRatio, formatTable } from "./format.js";
 import { Progress, printWarnings } from "./progress.js";
 import { addDataOptions, addRecipeOptions } from "./recipe-options.js";
@@ -27,11 +28,17 @@ export function quantizeCommand(signal: AbortSignal): Command {
     .option("--memory <size>", "activations kept in memory, others in files (default: 512MB)", byteSize("--memory"));
   return addRecipeOptions(command)
     .option("--steps <names>", `compensations, in order: ${stepHelp()} (default: none)`, commaList)
+    .option("--resume", "go on where the same command broke off, from OUTPUT.checkpoint")
     .option("--report <file>", "write a report for people, in HTML")
     .option("--json [file]", "write the report as JSON, to stdout where no file is given")
     .addHelpText(
       "after",
       `
+A run that works block by block, as with --steps and --rounding gptq, keeps each finished block in the folder
+OUTPUT.checkpoint, which goes when the output is written. With --resume the same command continues from there, to the same
+bytes; where nothing is there, from the beginning; where model, samples, recipe or version have changed, it is refused.
+Without --resume the first finished block replaces what an earlier run has left.
+
 Examples:
   recoup quantize model.onnx -o small.onnx --data pictures/
   recoup quantize model.onnx -o small.onnx --data calib.npy --weights 4 --activations 8 --steps bc
@@ -44,11 +51,21 @@ async function run(model: string, flags: Flags, signal: AbortSignal): Promise<vo
   const { report, json, ...options } = flags;
   const texts = [report, json === "-" ? undefined : json].filter((path) => typeof path === "string");
   for (const path of texts) checkOutput(path, [model, ...filesRead(options)]);
-  checkDistinct([...filesWritten(options.output), ...texts]);
+  const checkpoint = `${options.output}.checkpoint`;
+  checkDistinct([...filesWritten(options.output), checkpoint, ...texts]);
   const progress = new Progress();
-  const result = await quantize(model, { ...options, signal, onProgress: progress.update }).finally(() =>
-    progress.finish(),
-  );
+  const notes = new CheckpointNotes(checkpoint);
+  const onResume = (blocks: number) => {
+    progress.finish();
+    notes.resumed(blocks);
+  };
+  const callbacks = { onProgress: progress.update, onResume, onCheckpoint: notes.kept };
+  const result = await quantize(model, { ...options, checkpoint, signal, ...callbacks })
+    .finally(() => progress.finish())
+    .catch((error: unknown) => {
+      notes.brokeOff();
+      throw error;
+    });
   printWarnings(result.report.warnings);
   if (report !== undefined) writeText(report, renderReport(model, options.output, result));
   const data = () => formatJson(jsonOf(model, options.output, result));
@@ -83,9 +100,10 @@ function summarize(model: string, output: string, { report, cost, elapsedMs }: Q
       "layers",
       `${report.layers.length} quantized, ${integer} of them on integer kernels; ${report.skipped.length} left in float`,
     ],
-    ...report.steps.map(({ name, sites }) => {
+    ...describeTrials(report.targetTrials),
+    ...report.steps.map(({ name, outcome, sites }) => {
       const solved = sites.filter((site) => site.kind === "solved").length;
-      return [name, `${solved} of ${sites.length} layers compensated`];
+      return [name, `${solved} of ${sites.length} ${outcome}`];
     }),
     ["time", formatMs(total)],
   ];
@@ -93,7 +111,10 @@ function summarize(model: string, output: string, { report, cost, elapsedMs }: Q
     ...report.skipped.map(({ name, reason }) => [name, `left in float: ${reason}`]),
     ...report.layers.flatMap(({ name, remarks }) => remarks.map((remark) => [name, remark])),
     ...report.steps.flatMap(({ name: step, sites }) =>
-      sites.flatMap((site) => (site.kind === "skipped" ? [[site.label, `${step}: ${site.reason}`]] : [])),
+      sites.flatMap((site) => {
+        const note = site.kind === "skipped" ? site.reason : site.remark;
+        return note === undefined ? [] : [[site.label, `${step}: ${note}`]];
+      }),
     ),
   ];
   const preprocess = flags.preprocess ? ` --preprocess ${flags.preprocess}` : "";
@@ -105,6 +126,12 @@ function summarize(model: string, output: string, { report, cost, elapsedMs }: Q
     `Next: ${printable(next)}`,
     "",
   ].join("\n");
+}
+
+function describeTrials(trials: Quantized["report"]["targetTrials"]): readonly (readonly string[])[] {
+  if (trials.length === 0) return [];
+  const figures = trials.map(({ target, kl, sqnrDb }) => `${target}: KL ${formatNats(kl)}, ${describeDb(sqnrDb)}`);
+  return [["target", `${figures.join("; ")} (samples held back)`]];
 }
 
 function writeText(path: string, text: string): void {

@@ -30,6 +30,7 @@ const limitedRounds = 3;
 export const biasCompensation = defineStep<BiasSite, readonly [OutputError], Bias>({
   name: "bc",
   summary: "bias compensation: moves each layer's bias so that its mean error vanishes (no cost at run time)",
+  outcome: "layers compensated",
   sites(context) {
     const described = context.layers.map((layer) => describeSite(context, layer));
     return {

@@ -69,6 +69,8 @@ export interface Step<S extends Site, Found extends Findings, Solution> {
   readonly name: string;
   /** One line for help. */
   readonly summary: string;
+  /** What becomes of sites that are solved, in words: "layers compensated". */
+  readonly outcome: string;
   sites(context: StepContext): { readonly usable: readonly S[]; readonly unusable: readonly UnusableSite[] };
   /**
    * What to measure after some rounds, with the last one's solution on trial: the graph does not change before a site is
@@ -97,6 +99,8 @@ export interface AnyStep {
 /** A step at work on one network. */
 export interface OpenStep {
   readonly name: string;
+  /** As in `Step`. */
+  readonly outcome: string;
   readonly unusable: readonly UnusableSite[];
   readonly sites: readonly OpenSite[];
 }
@@ -126,7 +130,7 @@ export function defineStep<S extends Site, Found extends Findings, Solution>(ste
     summary: step.summary,
     open(context) {
       const { usable, unusable } = step.sites(context);
-      return { name: step.name, unusable, sites: usable.map((site) => openSite(step, site)) };
+      return { name: step.name, outcome: step.outcome, unusable, sites: usable.map((site) => openSite(step, site)) };
     },
   };
 }
@@ -146,6 +150,8 @@ function openSite<S extends Site, Found extends Findings, Solution>(step: Step<S
     advance(graph) {
       if (!current) throw new Error(`${site.label} was solved before it was measured`);
       const found = current.map((statistic) => statistic.result()) as unknown as Found;
+      // The site stays to the end of the walk; what was found may take megabytes.
+      current = undefined;
       const outcome = step.solve(site, found, rounds);
       if (outcome.kind === "skipped") return outcome;
       if (outcome.kind === "refine") {

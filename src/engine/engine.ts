@@ -17,8 +17,9 @@ export type RunFeeds = ReadonlyMap<ValueName, Tensor | HeldTensor>;
 /**
  * `exact`: what the file says, quantize and dequantize nodes computed in float as they stand; for statistics.
  * `shipped`: the runtime's default options, integer kernels included; for accuracy and latency as users see them.
+ * `plain`: operator by operator, nothing joined or rearranged; loads fastest and runs slowest, for types and single samples.
  */
-export type RunMode = "exact" | "shipped";
+export type RunMode = "exact" | "shipped" | "plain";
 
 export interface OpenOptions {
   readonly mode?: RunMode;

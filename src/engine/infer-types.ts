@@ -15,7 +15,7 @@ export async function inferValueTypes(engine: Engine, model: Model): Promise<Val
   for (const [name, tensor] of model.graph.initializers) {
     types.set(name, { kind: "tensor", elementType: tensor.type, shape: tensor.shape });
   }
-  await withSession(engine, model, { mode: "exact", taps: values }, async (session) => {
+  await withSession(engine, model, { mode: "plain", taps: values }, async (session) => {
     for (const value of [...session.inputs, ...session.outputs]) types.set(value.name, value.type);
   });
   return types;

@@ -1,3 +1,4 @@
+export { checkpointFolder } from "./checkpoint-folder.js";
 export { type CompareOptions, type Comparison, compare } from "./compare.js";
 export { type DatasetOptions, openDataset } from "./dataset.js";
 export { type EvaluateOptions, type Evaluation, evaluate, type Task } from "./evaluate.js";

@@ -164,6 +164,9 @@ interface NewFile {
   readonly chunks: readonly Chunk[];
 }
 
+/** Names of files that are not whole yet: what a process that was killed leaves behind. */
+export const temporaryName = /^\.recoup-\d+-[0-9a-f]{8}\.tmp$/;
+
 /** All are written before the first takes its name: chunks may come from the very files that are replaced. */
 function writeFiles(files: readonly NewFile[], options: WriteOptions): void {
   const suffix = `${randomUUID().slice(0, 8)}.tmp`;

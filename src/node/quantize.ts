@@ -1,4 +1,5 @@
-import { basename } from "node:path";
+import { basename, resolve } from "node:path";
+import type { CheckpointOptions } from "../checkpoint/checkpoint.js";
 import {
   compareLatency,
   compareOutputs,
@@ -8,10 +9,11 @@ import {
 } from "../compare/outputs.js";
 import { chooseSamples } from "../data/choose.js";
 import type { Sample, Samples } from "../data/samples.js";
-import { withPlace } from "../errors.js";
+import { RecoupError, withPlace } from "../errors.js";
 import type { Model } from "../graph/model.js";
 import { type Phase, quantizeModel } from "../pipeline.js";
 import type { RunReport } from "../report/run-report.js";
+import { checkpointFolder } from "./checkpoint-folder.js";
 import { sizeOfModelFile, writeModelFile } from "./model-file.js";
 import { checkModelOutput, type ModelSource, openDataFor, openModel } from "./model-source.js";
 import { openRecipe, type RecipeOptions } from "./recipe-file.js";
@@ -28,6 +30,20 @@ export interface QuantizeOptions extends RecipeOptions {
   readonly fromStatistics?: readonly string[];
   /** A Hugging Face `preprocessor_config.json`; default: the one beside the model. */
   readonly preprocess?: string;
+  /**
+   * A folder for what is finished, so that a run that breaks off can be continued. It is made when the first block is
+   * finished, then replaces what an earlier run has left there, and is removed when the run is done.
+   */
+  readonly checkpoint?: string;
+  /**
+   * Continue the run that left the checkpoint, to the same bytes; where there is none, start from the beginning. A
+   * checkpoint of another model, recipe, data or version is refused and left alone.
+   */
+  readonly resume?: boolean;
+  /** Called with the number of finished blocks that a run goes on from. */
+  readonly onResume?: (blocks: number) => void;
+  /** Called with the number of finished blocks in the checkpoint, after each that is added. */
+  readonly onCheckpoint?: (blocks: number) => void;
   readonly threads?: number;
   /** Bytes of activations that are held in memory (default: 512 MB); what does not fit goes to temporary files. */
   readonly memory?: number;
@@ -64,6 +80,7 @@ const measuredSamples = 32;
 export async function quantize(path: string, options: QuantizeOptions): Promise<Quantized> {
   const source = openModel(path);
   if (options.output !== undefined) checkModelOutput(options.output, [...source.files, ...filesRead(options)]);
+  const checkpoint = openCheckpoint(options);
   const recipe = openRecipe(options);
   const samples = await openDataFor(source, options.data, { preprocess: options.preprocess });
   const shards = options.fromStatistics && (await readShards(options.fromStatistics));
@@ -71,14 +88,15 @@ export async function quantize(path: string, options: QuantizeOptions): Promise<
   const engine = createRuntimeEngine({ threads, memoryBytes, signal });
   const clock = new PhaseClock(options.onProgress);
   try {
-    const task = { model: source.model, recipe, samples, engine, shards, onProgress: clock.enter };
+    const task = { model: source.model, recipe, samples, engine, shards, checkpoint, onProgress: clock.enter };
     const { model, report } = await quantizeModel(task);
     const indices = chooseSamples(samples.length, Math.min(measuredSamples, recipe.samples), recipe.seed);
     const small = { model, path: options.output ?? "the quantized model" };
     const onMeasured = (done: number) => clock.enter("measure", done);
     const measured = await measure(source, small, samples, indices, options, onMeasured);
     const bytes = options.output === undefined ? sizeOfModelFile(model) : writeModelFile(options.output, model);
-    const warnings = [...report.warnings, ...warnOfOutputs(measured.output)];
+    const left = await removeCheckpoint(checkpoint);
+    const warnings = [...report.warnings, ...warnOfOutputs(measured.output), ...left];
     const cost = { bytes, sourceBytes: source.bytes, sizeRatio: bytes / source.bytes, ...measured };
     return { model, report: { ...report, warnings }, cost, elapsedMs: clock.finish() };
   } catch (error) {
@@ -95,6 +113,28 @@ export function filesRead(options: Pick<QuantizeOptions, ReadOption>): readonly 
 }
 
 type ReadOption = "data" | "recipe" | "preprocess" | "fromStatistics";
+
+function openCheckpoint(options: QuantizeOptions): CheckpointOptions | undefined {
+  const { checkpoint: folder, resume, output, onResume, onCheckpoint } = options;
+  const refuse = (message: string, field: string) => new RecoupError("usage/argument", message, { field });
+  if (folder === undefined) {
+    if (resume) throw refuse("needs the folder of a checkpoint", "resume");
+    return undefined;
+  }
+  if (output !== undefined && resolve(folder) === resolve(output)) throw refuse("is the output too", "checkpoint");
+  return { store: checkpointFolder(folder), resume, onResume, onCheckpoint };
+}
+
+/** @returns warnings */
+async function removeCheckpoint(checkpoint: CheckpointOptions | undefined): Promise<readonly string[]> {
+  try {
+    await checkpoint?.store.clear();
+    return [];
+  } catch (error) {
+    if (!(error instanceof RecoupError)) throw error;
+    return [`${error.place.file}: the checkpoint of the finished run is left: ${error.message}`];
+  }
+}
 
 async function measure(
   source: ModelSource,

@@ -74,6 +74,14 @@ function failed(error: unknown): Reply {
   return { kind: "failed", message: error.message, code: error.code, place: error.place };
 }
 
+const settingsOf: Readonly<Record<RunMode, InferenceSession.SessionOptions>> = {
+  // Without QDQ fusion, dequantized weights fold into float constants and every layer computes what the file says.
+  exact: { extra: { session: { disable_quant_qdq: "1" } } },
+  shipped: {},
+  // To rearrange weights for the kernels takes most of the time that is left.
+  plain: { graphOptimizationLevel: "disabled", extra: { session: { disable_prepacking: "1" } } },
+};
+
 async function open(path: string, mode: RunMode, threads: number | undefined): Promise<Reply> {
   const start = performance.now();
   const session = await InferenceSession.create(path, {
@@ -82,8 +90,7 @@ async function open(path: string, mode: RunMode, threads: number | undefined): P
     interOpNumThreads: 1,
     // Errors only: warnings about models are the report's business, and stderr belongs to the tool.
     logSeverityLevel: 3,
-    // Without QDQ fusion, dequantized weights fold into float constants and every layer computes what the file says.
-    extra: mode === "exact" ? { session: { disable_quant_qdq: "1" } } : {},
+    ...settingsOf[mode],
   });
   const elapsedMs = performance.now() - start;
   lastSession++;

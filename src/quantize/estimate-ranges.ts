@@ -1,7 +1,10 @@
-import type { ValueName } from "../graph/graph.js";
+import type { Graph, ValueName } from "../graph/graph.js";
 import type { Detail, Observed, Range } from "../math/distribution.js";
+import { feedsOnlySilu, siluFloor } from "../operators/silu.js";
 import type { ActivationSite } from "./choose-activations.js";
+import type { GridRule } from "./estimators/estimator.js";
 import { rangeEstimatorNamed } from "./estimators/index.js";
+import type { ActivationFormat } from "./format.js";
 import { chooseActivationGrid, levelsOfGrid } from "./grid.js";
 
 /** What has to be seen of each value so that its range can be estimated. */
@@ -11,15 +14,26 @@ export function neededDetails(sites: readonly ActivationSite[]): ReadonlyMap<Val
 
 /** The range of each value, by the estimator of its format. */
 export function estimateRanges(
+  graph: Graph,
   sites: readonly ActivationSite[],
   observed: ReadonlyMap<ValueName, Observed>,
 ): ReadonlyMap<ValueName, Range> {
   return new Map(
-    sites.map(({ value, format: { bits, symmetric, range } }) => {
+    sites.map(({ value, format }) => {
       const seen = observed.get(value);
       if (!seen) throw new Error(`${value} was not observed`);
-      const levelsOf = (tried: Range) => levelsOfGrid(chooseActivationGrid(tried, bits, symmetric));
-      return [value, rangeEstimatorNamed(range).estimate(seen, { bits, symmetric, levelsOf })];
+      return [value, estimateRange(graph, value, format, seen)];
     }),
   );
+}
+
+/** The range of a value, by the estimator of its format. */
+export function estimateRange(graph: Graph, value: ValueName, format: ActivationFormat, observed: Observed): Range {
+  const range = rangeEstimatorNamed(format.range).estimate(observed, gridRuleOf(format));
+  // What follows cannot tell smaller values apart.
+  return feedsOnlySilu(graph, value) ? { low: Math.max(range.low, siluFloor), high: range.high } : range;
+}
+
+export function gridRuleOf({ bits, symmetric }: ActivationFormat): GridRule {
+  return { bits, symmetric, levelsOf: (range) => levelsOfGrid(chooseActivationGrid(range, bits, symmetric)) };
 }

@@ -49,6 +49,8 @@ export interface ActivationFormat {
   readonly symmetric: boolean;
   /** Name of a range estimator; all values fit where none is given. */
   readonly range?: string;
+  /** In which network ranges are looked for: the float one, or the one that is quantized up to there. */
+  readonly rangeFrom?: "float" | "quantized";
 }
 
 /** How codes below 8 bits stand in the file. */

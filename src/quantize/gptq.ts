@@ -53,7 +53,8 @@ export function factorGram(gram: Float64Array, size: number, options: GptqOption
   if (options.order === "activation") order.sort((a, b) => diagonal[b] - diagonal[a] || a - b);
   const live = diagonal.filter((value) => value > 0);
   const mean = live.length === 0 ? 1 : live.reduce((sum, value) => sum + value, 0) / live.length;
-  for (let damping = options.damping * mean; ; damping = Math.max(damping * 10, mean * Number.EPSILON)) {
+  let damping = options.damping * mean;
+  while (damping < Number.POSITIVE_INFINITY) {
     const factor = new Float64Array(size * size);
     const added = new Float64Array(size);
     for (let i = 0; i < size; i++) {
@@ -63,7 +64,9 @@ export function factorGram(gram: Float64Array, size: number, options: GptqOption
       factor[i * size + i] += added[i];
     }
     if (factorize(factor, size)) return { size, order, factor, added };
+    damping = Math.max(damping * 10, mean * Number.EPSILON);
   }
+  throw new Error("the Gram matrix is not finite");
 }
 
 /**

@@ -41,7 +41,7 @@ export function groupActivations(
   return [...new Set(groups.values())].map((members) => ({
     sites: members,
     format: members.map((member) => member.format).reduce((a, b) => (a.bits >= b.bits ? a : b)),
-    range: unite(members.map((member) => rangeOf(ranges, member.value))),
+    range: uniteRanges(members.map((member) => rangeOf(ranges, member.value))),
   }));
 }
 
@@ -61,7 +61,8 @@ function rangeOf(ranges: ReadonlyMap<ValueName, Range>, value: ValueName): Range
   return range;
 }
 
-function unite(ranges: readonly Range[]): Range {
+/** The range that holds all of some ranges. */
+export function uniteRanges(ranges: readonly Range[]): Range {
   return {
     low: Math.min(...ranges.map((range) => range.low)),
     high: Math.max(...ranges.map((range) => range.high)),

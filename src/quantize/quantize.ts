@@ -6,23 +6,27 @@ import { applyPatch } from "../graph/patch.js";
 import type { SharedConstants } from "../graph/patch-writer.js";
 import type { ValueTypes } from "../graph/value-types.js";
 import type { Range } from "../math/distribution.js";
-import { feedsOnlySilu, siluFloor } from "../operators/silu.js";
 import { type ActivationDemand, type ActivationSite, chooseActivations } from "./choose-activations.js";
 import type { LayerChoice, LayerPlan } from "./choose-layers.js";
 import type { Bits, Storage } from "./format.js";
 import { chooseActivationGrid } from "./grid.js";
 import { type ActivationGroup, groupActivations } from "./group-activations.js";
 import { roundWeightToNearest, type WeightToRound, weightSqnr, weightsToRound, writeRounded } from "./round-weights.js";
-import { writeActivations } from "./write-activations.js";
+import { type GridParameters, writeActivations } from "./write-activations.js";
 
 /** A network whose activations and weights stand on grids, and what the report needs to know of it. */
 export interface QuantizedModel {
   readonly model: Model;
-  readonly groups: readonly ActivationGroup[];
+  readonly groups: readonly QuantizedGroup[];
   /** Signal to quantization noise of the weights that are rounded, in decibels. */
   readonly weightSqnrDb: ReadonlyMap<ValueName, number>;
   /** Weights that are to be rounded by what their layers read: they are still in float. */
   readonly unrounded: readonly WeightToRound[];
+}
+
+/** Values on a grid, and the initializers that hold it. */
+export interface QuantizedGroup extends ActivationGroup {
+  readonly parameters: readonly GridParameters[];
 }
 
 export interface QuantizedLayer {
@@ -55,8 +59,7 @@ export function quantize(
   storage: Storage,
 ): QuantizedModel {
   const names = createNameSource(model.graph);
-  const useful = new Map([...ranges].map(([value, range]) => [value, usefulRange(model.graph, value, range)]));
-  const groups = groupActivations(sites, useful, (value) => model.graph.consumers(value).length);
+  const groups = groupActivations(sites, ranges, (value) => model.graph.consumers(value).length);
   const gridded = groups.map(({ sites: members, format, range }) => ({
     sites: members,
     grid: chooseActivationGrid(range, format.bits, format.symmetric),
@@ -67,14 +70,16 @@ export function quantize(
   const isNearest = ({ format }: WeightToRound) => (format.rounding?.use ?? "rtn") === "rtn";
   const shared: SharedConstants = new Map();
   const weightSqnrDb = new Map<ValueName, number>();
-  let graph = applyPatch(model.graph, writeActivations(model.graph, gridded, readers, names));
+  const activations = writeActivations(model.graph, gridded, readers, names);
+  let graph = applyPatch(model.graph, activations.patch);
   for (const weight of weights.filter(isNearest)) {
     const rows = roundWeightToNearest(weight);
     weightSqnrDb.set(weight.weight, weightSqnr(weight, rows));
     graph = applyPatch(graph, writeRounded(graph, weight, rows, names, shared));
   }
   const unrounded = weights.filter((weight) => !isNearest(weight));
-  return { model: withGraph(model, graph), groups, weightSqnrDb, unrounded };
+  const onGrids = groups.map((group, i) => ({ ...group, parameters: activations.parameters[i] }));
+  return { model: withGraph(model, graph), groups: onGrids, weightSqnrDb, unrounded };
 }
 
 /**
@@ -120,11 +125,6 @@ function keptRemark(graph: Graph, weight: ValueName): readonly string[] {
   const readers = graph.consumers(weight).map(labelOf);
   const reason = readers.length > 0 ? `read by ${readers.join(", ")}` : "as an output of the model";
   return [`${weight} stays in the file in float too, ${reason}`];
-}
-
-/** The part of a value's range that what follows can tell apart. */
-function usefulRange(graph: Graph, value: ValueName, range: Range): Range {
-  return feedsOnlySilu(graph, value) ? { low: Math.max(range.low, siluFloor), high: range.high } : range;
 }
 
 function demandsOf(choice: LayerChoice): readonly ActivationDemand[] {

@@ -54,10 +54,17 @@ export function rowCountOf({ tensor, channelAxis }: WeightToRound): number {
 
 /** @throws RecoupError `model/not-finite` for a weight that holds NaN or infinity */
 export function roundWeightToNearest(weight: WeightToRound): QuantizedRows {
+  return naming(weight, () =>
+    roundToNearest(rowsOfWeight(weight), rowCountOf(weight), weight.format, weight.smallestScales),
+  );
+}
+
+/** Lets the errors of work on a weight name it. */
+export function naming<Result>({ weight }: WeightToRound, work: () => Result): Result {
   try {
-    return roundToNearest(rowsOfWeight(weight), rowCountOf(weight), weight.format, weight.smallestScales);
+    return work();
   } catch (error) {
-    throw withPlace(error, { field: weight.weight });
+    throw withPlace(error, { field: weight });
   }
 }
 

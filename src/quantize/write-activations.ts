@@ -3,7 +3,7 @@ import type { NameSource } from "../graph/names.js";
 import type { GraphPatch } from "../graph/patch.js";
 import { PatchWriter } from "../graph/patch-writer.js";
 import { renameReads } from "../graph/rename.js";
-import { float32Tensor, uint8Tensor } from "../tensor/tensor.js";
+import { float32Tensor, type Tensor, uint8Tensor } from "../tensor/tensor.js";
 import type { ActivationSite } from "./choose-activations.js";
 import { type ActivationGrid, refineGrid } from "./grid.js";
 
@@ -11,6 +11,37 @@ import { type ActivationGrid, refineGrid } from "./grid.js";
 export interface GriddedGroup {
   readonly sites: readonly ActivationSite[];
   readonly grid: ActivationGrid;
+}
+
+/** The initializers that hold a grid. */
+export interface GridParameters {
+  readonly scale: ValueName;
+  readonly zeroPoint: ValueName;
+  /** Whether the grid is the 8-bit one that the group's own grid is a part of. */
+  readonly isFine: boolean;
+}
+
+/** A patch, and where each group's grid stands in it. */
+export interface WrittenActivations {
+  readonly patch: GraphPatch;
+  /** In the order of the groups. */
+  readonly parameters: readonly (readonly GridParameters[])[];
+}
+
+/** The values of the initializers that hold a grid. */
+export function gridTensors(
+  parameters: readonly GridParameters[],
+  grid: ActivationGrid,
+): ReadonlyMap<ValueName, Tensor> {
+  return new Map(
+    parameters.flatMap(({ scale, zeroPoint, isFine }) => {
+      const own = isFine ? refineGrid(grid) : grid;
+      return [
+        [scale, float32Tensor([], [own.scale])],
+        [zeroPoint, uint8Tensor([], [own.zeroPoint])],
+      ] as const;
+    }),
+  );
 }
 
 /**
@@ -24,13 +55,15 @@ export function writeActivations(
   groups: readonly GriddedGroup[],
   quantizedReaders: ReadonlySet<Node>,
   names: NameSource,
-): GraphPatch {
+): WrittenActivations {
   const writer = new PatchWriter(names);
   const activations = new ActivationWriter(graph, writer);
   const readable = new Map<ValueName, Readable>();
-  for (const group of groups) {
-    for (const [value, forms] of activations.writeGroup(group, quantizedReaders)) readable.set(value, forms);
-  }
+  const parameters = groups.map((group) => {
+    const written: GridParameters[] = [];
+    for (const [value, forms] of activations.writeGroup(group, quantizedReaders, written)) readable.set(value, forms);
+    return written;
+  });
   const removed: Node[] = [];
   for (const node of graph.nodes) {
     const forms = [...readsOf(node)].map((value) => [value, readable.get(value)?.nameFor(node) ?? value] as const);
@@ -39,7 +72,7 @@ export function writeActivations(
     removed.push(node);
     writer.add(rewired);
   }
-  return writer.finish("quantize activations", { remove: removed });
+  return { patch: writer.finish("quantize activations", { remove: removed }), parameters };
 }
 
 /** Which form of a value a node reads; undefined means the value itself. */
@@ -57,10 +90,15 @@ class ActivationWriter {
     this.#writer = writer;
   }
 
-  *writeGroup(group: GriddedGroup, readers: ReadonlySet<Node>): Iterable<readonly [ValueName, Readable]> {
+  /** @param written gets the initializers of the grids */
+  *writeGroup(
+    group: GriddedGroup,
+    readers: ReadonlySet<Node>,
+    written: GridParameters[],
+  ): Iterable<readonly [ValueName, Readable]> {
     const members = new Set(group.sites.map((site) => site.value));
-    const base = group.sites[0].value;
-    const parameters = this.#writeGrid(base, group.grid);
+    const parameters = this.#writeGrid(group.sites[0].value, group.grid, false);
+    written.push(parameters);
     for (const site of group.sites) {
       const isOnGrid = (node: Node) => readers.has(node) || node.outputs.some((output) => members.has(output));
       if (!site.isIntegerOutput) {
@@ -77,19 +115,20 @@ class ActivationWriter {
         continue;
       }
       // Readers in float get 8 bits; the coarse grid is a part of the fine one, so its codes are the same as ever.
-      const fineGrid = refineGrid(group.grid);
       const fineBase = `${site.value}_fine`;
-      const fine = this.#writePair(site.value, fineBase, fineGrid, this.#writeGrid(fineBase, fineGrid));
+      const fineParameters = this.#writeGrid(fineBase, group.grid, true);
+      written.push(fineParameters);
+      const fine = this.#writePair(site.value, fineBase, refineGrid(group.grid), fineParameters);
       const coarse = this.#writePair(fine, site.value, group.grid, parameters);
       yield [site.value, { nameFor: (node) => (isOnGrid(node) ? coarse : fine) }];
     }
   }
 
-  #writeGrid(base: ValueName, grid: ActivationGrid): readonly [ValueName, ValueName] {
-    return [
-      this.#writer.constant(`${base}_scale`, float32Tensor([], [grid.scale])),
-      this.#writer.constant(`${base}_zero_point`, uint8Tensor([], [grid.zeroPoint])),
-    ];
+  #writeGrid(base: ValueName, grid: ActivationGrid, isFine: boolean): GridParameters {
+    const scale = this.#writer.names.fresh(`${base}_scale`);
+    const parameters = { scale, zeroPoint: this.#writer.names.fresh(`${base}_zero_point`), isFine };
+    for (const [name, tensor] of gridTensors([parameters], grid)) this.#writer.initializers.set(name, tensor);
+    return parameters;
   }
 
   /** @returns the name of the dequantized value */
@@ -97,8 +136,9 @@ class ActivationWriter {
     source: ValueName,
     base: ValueName,
     grid: ActivationGrid,
-    parameters: readonly [ValueName, ValueName],
+    { scale, zeroPoint }: GridParameters,
   ): ValueName {
+    const parameters = [scale, zeroPoint];
     let codes = this.#writer.node("QuantizeLinear", [source, ...parameters], `${base}_quantized`);
     if (grid.bits < 8) codes = this.#writer.node("Clip", [codes, "", this.#largestCode(grid.bits)], `${base}_clipped`);
     return this.#writer.node("DequantizeLinear", [codes, ...parameters], `${base}_dequantized`);

@@ -48,6 +48,7 @@ describe("parseRecipe", () => {
     expect(recipe.skip).toEqual(["head*"]);
   });
 
+  const rounding = (fields: object) => ({ formats: [{ weight: { rounding: { use: "gptq", ...fields } } }] });
   const bits = /must be a whole number of bits from 2 to 8/;
   const stepNames = compensations.map(({ name }) => name).join(", ");
   it.each<readonly [value: unknown, field: string | undefined, message: RegExp]>([
@@ -65,6 +66,16 @@ describe("parseRecipe", () => {
     [{ formats: [{ weight: { granularity: "group:0" } }] }, "formats[0].weight.granularity", /"group:64"/],
     [{ formats: [{ weight: { granularity: 64 } }] }, "formats[0].weight.granularity", /"group:64"/],
     [{ formats: [{ weight: { symmetric: 1 } }] }, "formats[0].weight.symmetric", /must be true or false/],
+    [{ formats: [{ weight: { rounding: "gtpq" } }] }, "formats[0].weight.rounding", /must be "rtn" or "gptq", or an/],
+    [{ formats: [{ weight: { rounding: {} } }] }, "formats[0].weight.rounding.use", /must be "rtn" or "gptq", or an/],
+    [rounding({ target: "flot" }), "formats[0].weight.rounding.target", /must be "auto" or "same" or "unquant/],
+    [rounding({ order: "random" }), "formats[0].weight.rounding.order", /must be "activation" or "natural"/],
+    [rounding({ groups: "dynamic" }), "formats[0].weight.rounding.order", /"natural" where groups are "dynamic"/],
+    [rounding({ damping: 0 }), "formats[0].weight.rounding.damping", /above 0 and at most 1/],
+    [rounding({ damping: "0.1" }), "formats[0].weight.rounding.damping", /above 0 and at most 1/],
+    [rounding({ blocks: 128 }), "formats[0].weight.rounding", /unknown field, "blocks": there are use, target/],
+    [rounding({ use: "rtn", target: "float" }), "formats[0].weight.rounding", /unknown field, "target": there are use/],
+    [{ formats: [{ activation: { rangeFrom: "both" } }] }, "formats[0].activation.rangeFrom", /"float" or "quantized"/],
     [{ formats: [{ activation: { bits: 1 } }] }, "formats[0].activation.bits", bits],
     [{ formats: [{ activation: "none" }] }, "formats[0].activation", /must be "float" or a format/],
     [{ formats: [{ match: 3 }] }, "formats[0].match", /must be a pattern or a list/],
@@ -128,6 +139,8 @@ describe("resolveRecipe", () => {
       { formats: activations({ bits: 6 }, { bits: 6 }, { bits: 6, symmetric: true }) },
     ],
     ["no activations", { activations: "none" }, { formats: activations("float", "float", "float") }],
+    ["rounding", { rounding: "gptq" }, { formats: weights("float", gptq(), gptq()) }],
+    ["the target", { rounding: "gptq", target: "same" }, { formats: weights("float", gptq("same"), gptq("same")) }],
     ["steps", { steps: ["bc", "bc"] }, { steps: [{ use: "bc" }, { use: "bc" }] }],
     ["no steps", { steps: [] }, { steps: [] }],
     ["no steps by name", { steps: ["none"] }, { steps: [] }],
@@ -147,12 +160,30 @@ describe("resolveRecipe", () => {
     [{ granularity: "row" }, "--granularity"],
     [{ storage: "small" }, "--storage"],
     [{ steps: ["bc", "gtpq"] }, "--steps"],
+    [{ rounding: "gtpq" }, "--rounding"],
+    [{ rounding: "gptq", target: "flot" }, "--target"],
+    [{ target: "float" }, "--target"],
     [{ samples: 0 }, "--samples"],
     [{ seed: -1 }, "--seed"],
     [{ symmetric: "yes" as unknown as boolean }, "--symmetric"],
   ])("names the flag of %j", (settings, flag) => {
     const error = errorOf(() => resolveRecipe({}, settings));
     expect([error.code, error.place.field]).toEqual(["usage/argument", flag]);
+  });
+
+  it("keeps what a recipe says of a rounding that a setting names too, and gives a target to what has one", () => {
+    const own: RecipeInput = {
+      formats: [{ match: "a" }, { weight: { rounding: { use: "gptq", damping: 0.5 } } }],
+    };
+    expect(resolveRecipe(own, { target: "float" })).toMatchObject({
+      formats: weights({ rounding: { use: "rtn" } }, { rounding: { use: "gptq", damping: 0.5, target: "float" } }),
+    });
+    expect(resolveRecipe(own, { rounding: "gptq" })).toMatchObject({
+      formats: weights(gptq(), { rounding: { use: "gptq", damping: 0.5, target: "auto" } }),
+    });
+    expect(resolveRecipe(own, { rounding: "rtn" })).toMatchObject({
+      formats: weights({ rounding: { use: "rtn" } }, { rounding: { use: "rtn" } }),
+    });
   });
 
   it("blames the recipe for what stands in it", () => {
@@ -185,14 +216,25 @@ function weights(...given: readonly unknown[]): readonly unknown[] {
   return given.map((weight) => ({ weight }));
 }
 
+function gptq(target = "auto"): unknown {
+  return { rounding: { use: "gptq", target, order: "activation", groups: "static", damping: 0.01 } };
+}
+
 function activations(...given: readonly unknown[]): readonly unknown[] {
   return given.map((activation) => ({ activation }));
 }
 
 const someBits = fc.constantFrom(2, 3, 4, 5, 6, 7, 8) as fc.Arbitrary<2 | 3 | 4 | 5 | 6 | 7 | 8>;
 const somePatterns = fc.oneof(fc.string(), fc.array(fc.string(), { maxLength: 3 }));
+type Weight = NonNullable<RecipeInput["formats"]>[number]["weight"];
+type Rounding = Exclude<Weight, string | undefined>["rounding"];
 const someWeight = fc.record(
-  { bits: someBits, granularity: fc.constantFrom("channel", "tensor", "group:32"), symmetric: fc.boolean() },
+  {
+    bits: someBits,
+    granularity: fc.constantFrom("channel", "tensor", "group:32"),
+    symmetric: fc.boolean(),
+    rounding: fc.constantFrom<Rounding>("rtn", "gptq", { use: "gptq", target: "float" }, { use: "rtn" }),
+  },
   { requiredKeys: [] },
 );
 const someActivation = fc.record({ bits: someBits, symmetric: fc.boolean() }, { requiredKeys: [] });

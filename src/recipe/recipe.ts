@@ -34,8 +34,7 @@ const rounding = z.union(
   [
     z.literal("rtn").transform((use) => ({ use })),
     z.literal("gptq").transform((use) => gptq.parse({ use })),
-    object("a rounding", { use: z.literal("rtn") }),
-    gptq,
+    z.discriminatedUnion("use", [object("a rounding", { use: z.literal("rtn") }), gptq], roundingError),
   ],
   roundingError,
 );
@@ -53,6 +52,8 @@ const weight = object("a format", {
 const activation = object("a format", {
   bits: bits.default(8),
   range: range.default("mse"),
+  /** Default: `quantized` below 8 bits, `float` at 8. */
+  rangeFrom: oneOf("float", "quantized").optional(),
   symmetric: z.boolean("must be true or false").default(false),
 });
 

@@ -49,7 +49,7 @@ export function resolveRecipe(recipe: RecipeInput | undefined, settings: Setting
     seed: settings.seed ?? base.seed,
   };
   try {
-    return parseRecipe(edited);
+    return refuseUnusedTarget(parseRecipe(edited), settings);
   } catch (error) {
     if (!(error instanceof RecoupError)) throw error;
     throw new RecoupError(
@@ -74,7 +74,16 @@ function editWeight(weight: WeightRule, settings: Settings): unknown {
 
 function editRounding(rounding: WeightRule["rounding"], { rounding: use, target }: Settings): unknown {
   const chosen = use === undefined || use === rounding.use ? rounding : { use };
-  return target === undefined ? chosen : { ...chosen, target };
+  return target === undefined || chosen.use === "rtn" ? chosen : { ...chosen, target };
+}
+
+/** A target that changes nothing was meant to. */
+function refuseUnusedTarget(recipe: Recipe, { target }: Settings): Recipe {
+  const isUsed = recipe.formats.some(({ weight }) => weight !== "float" && weight.rounding.use === "gptq");
+  if (target === undefined || isUsed) return recipe;
+  throw new RecoupError("recipe/invalid", 'is for weights that "gptq" rounds, and there are none', {
+    field: "rounding.target",
+  });
 }
 
 function editActivation(activation: ActivationRule, settings: Settings): unknown {

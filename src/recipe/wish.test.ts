@@ -19,7 +19,7 @@ describe("wishesOf", () => {
         range: "minmax",
         rounding: { use: "rtn" },
       },
-      activation: { bits: 8, symmetric: false, range: "mse" },
+      activation: { bits: 8, symmetric: false, range: "mse", rangeFrom: "float" },
     });
   });
 
@@ -51,6 +51,16 @@ describe("wishesOf", () => {
     ["group:64", { kind: "per-group", groupSize: 64 }],
   ])("reads the granularity %s", (granularity, expected) => {
     expect(wish({ formats: [{ weight: { granularity } }] })).toMatchObject({ weight: { granularity: expected } });
+  });
+
+  it.each([
+    [{ bits: 8 }, "float"],
+    [{ bits: 7 }, "quantized"],
+    [{ bits: 2 }, "quantized"],
+    [{ bits: 4, rangeFrom: "float" }, "float"],
+    [{ bits: 8, rangeFrom: "quantized" }, "quantized"],
+  ] as const)("looks for the range of activations of %j in the network that is %s", (activation, rangeFrom) => {
+    expect(wish({ formats: [{ activation }] })).toMatchObject({ activation: { rangeFrom } });
   });
 
   it("says why it leaves a layer", () => {

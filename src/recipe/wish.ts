@@ -39,8 +39,13 @@ function wishOf({ weight, activation }: FormatRule): LayerWish {
       range: weight.range ?? (weight.bits === 8 ? "minmax" : "mse"),
       rounding: weight.rounding,
     },
-    activation: activation === "float" ? "float" : { ...activation },
+    activation: activation === "float" ? "float" : { ...activation, rangeFrom: rangeFromOf(activation) },
   };
+}
+
+/** Below 8 bits the error of earlier layers is a part of what a grid has to hold. */
+function rangeFromOf({ bits, rangeFrom }: Exclude<FormatRule["activation"], "float">): "float" | "quantized" {
+  return rangeFrom ?? (bits < 8 ? "quantized" : "float");
 }
 
 function parseGranularity(text: string): Granularity {

@@ -33,6 +33,7 @@ const report: RunReport = {
   steps: [
     {
       name: "bc",
+      outcome: "layers compensated",
       sites: [
         { label: hostile, kind: "skipped", reason: hostile },
         { label: "fc", kind: "solved", errorBefore: 4, errorAfter: 1 },

@@ -87,16 +87,17 @@ function layersTable(report: RunReport): string {
 
 function stepTable(step: RunReport["steps"][number]): string {
   const rows = step.sites.map((site) => {
-    if (site.kind === "skipped") return [escapeHtml(site.label), "skipped", "", escapeHtml(site.reason)];
+    if (site.kind === "skipped") return [escapeHtml(site.label), "skipped", "", "", escapeHtml(site.reason)];
     const left = site.errorBefore > 0 ? site.errorAfter / site.errorBefore : 1;
     return [
       escapeHtml(site.label),
       site.errorBefore.toPrecision(3),
       site.errorAfter.toPrecision(3),
       `${bar100(left)} ${(100 * left).toFixed(1)} %`,
+      escapeHtml(site.remark ?? ""),
     ];
   });
-  return rawTable(["Layer", "Output error before", "after", "left"], rows);
+  return rawTable(["Layer", "Error before", "after", "left", "Remark"], rows);
 }
 
 function reasonsTable(rows: readonly (readonly string[])[]): string {

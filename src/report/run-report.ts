@@ -82,6 +82,8 @@ export interface TargetTrialRecord {
 
 export interface StepRecord {
   readonly name: string;
+  /** What became of the sites that were solved, in words: "layers compensated". */
+  readonly outcome: string;
   readonly sites: readonly SiteRecord[];
 }
 

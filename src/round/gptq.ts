@@ -17,7 +17,13 @@ import type { SharedConstants } from "../graph/patch-writer.js";
 import { shapeOf, type ValueTypes } from "../graph/value-types.js";
 import type { InputForm } from "../operators/layer.js";
 import type { GptqRounding, RoundingTarget } from "../quantize/format.js";
-import { roundWeightToNearest, rowCountOf, type WeightToRound, writeRounded } from "../quantize/round-weights.js";
+import {
+  naming,
+  roundWeightToNearest,
+  rowCountOf,
+  type WeightToRound,
+  writeRounded,
+} from "../quantize/round-weights.js";
 import type { QuantizedRows } from "../quantize/weight.js";
 import { type FactorOnce, rememberFactors } from "./factors.js";
 import { roundGroups } from "./round-groups.js";
@@ -31,6 +37,8 @@ interface GptqSite extends Site, InputSite {
 
 /** XᵀX, and EᵀX where the weight is moved. */
 type Found = readonly [Gram, ...Cross[]];
+
+export const roundingName = "gptq";
 
 /** Vectors or patches that the Gram matrix of a layer is made of at most: more change no code that matters. */
 const mostRows = 32_768;
@@ -49,7 +57,8 @@ export function gptqRounding(weights: readonly WeightToRound[], automatic: Round
   const shared: SharedConstants = new Map();
   const factorOnce = rememberFactors();
   return defineStep<GptqSite, Found, QuantizedRows>({
-    name: "gptq",
+    name: roundingName,
+    outcome: "weights rounded",
     summary: "rounds weights column by column, each making up for the error of those before it",
     sites: (context) => ({
       usable: weights.map((weight) => siteOf(context, weight, automatic)),
@@ -111,7 +120,9 @@ function statisticsOf(site: GptqSite): StatisticsOf<Found> {
 function solve({ weight, rounding }: GptqSite, [gram, cross]: Found, factorOnce: FactorOnce): Outcome<QuantizedRows> {
   const obstacle = measurementObstacle(gram, cross);
   if (obstacle !== undefined) return toNearest(weight, obstacle);
-  const { rows, errorBefore, errorAfter } = roundGroups(weight, rounding, gram, cross, factorOnce);
+  const { rows, errorBefore, errorAfter } = naming(weight, () =>
+    roundGroups(weight, rounding, gram, cross, factorOnce),
+  );
   return { kind: "solved", solution: rows, errorBefore, errorAfter, remark: remarkOf(weight, gram) };
 }
 

@@ -47,38 +47,29 @@ export function roundGroups(
   const grids = chooseWeightGrids(wanted, rowCount, format, weight.smallestScales);
   const nearest = { ...grids, codes: nearestCodes(given, rowCount, grids, format) };
   const restored = dequantizeRows(nearest, rowCount);
-  const codes = new Int8Array(given.length);
-  const scales = grids.scales.slice();
-  const zeroPoints = grids.zeroPoints.slice();
+  // Every row is rounded to nearest, until GPTQ is seen to serve it better.
+  const chosen = {
+    ...grids,
+    codes: nearest.codes.slice(),
+    scales: grids.scales.slice(),
+    zeroPoints: grids.zeroPoints.slice(),
+  };
   let [before, after] = [0, 0];
-  grams.forEach((factored, g) => {
+  for (const [g, factored] of grams.entries()) {
+    const first = g * groupRows;
     const rows = ofGroup(wanted, g);
-    const gridding = griddingOf(
-      weight,
-      rounding,
-      columns,
-      gridsOfRows(grids, rowCount, g * groupRows, groupRows),
-      g * groupRows,
-    );
+    const gridding = griddingOf(weight, rounding, columns, gridsOfRows(grids, rowCount, first, groupRows), first);
     const rounded = roundAgainstGram(factored, rows, groupRows, gridding, codeLimits(format));
     const errors = outputErrors(factored, rows, ofGroup(restored, g), groupRows);
     for (let row = 0; row < groupRows; row++) {
-      const start = (g * groupRows + row) * columns;
       before += errors[row];
-      if (rounded.errors[row] <= errors[row]) {
-        after += rounded.errors[row];
-        codes.set(rounded.codes.subarray(row * columns, (row + 1) * columns), start);
-        takeGrids(rounded, row, groupRows, g * groupRows + row, scales, zeroPoints);
-      } else {
-        after += errors[row];
-        codes.set(nearest.codes.subarray(start, start + columns), start);
-      }
+      after += Math.min(rounded.errors[row], errors[row]);
+      if (rounded.errors[row] <= errors[row]) takeRow(rounded, row, groupRows, first + row, chosen);
     }
-  });
+  }
   const count = Math.max(gram.rows * rowCount, 1);
-  const rows = { codes, scales, zeroPoints, groupSize: grids.groupSize };
   // Sums of squares, but for the last bits of a difference.
-  return { rows, errorBefore: Math.max(before, 0) / count, errorAfter: Math.max(after, 0) / count };
+  return { rows: chosen, errorBefore: Math.max(before, 0) / count, errorAfter: Math.max(after, 0) / count };
 }
 
 function griddingOf(
@@ -107,17 +98,18 @@ function gridsOfRows(grids: WeightGrids, rowCount: number, first: number, count:
   };
 }
 
-/** Takes over the grids of a rounded row: dynamic groups have their own. */
-function takeGrids(
-  { grids }: RoundedRows,
+/** Takes over a row with its grids: dynamic groups have their own. */
+function takeRow(
+  { codes, grids }: RoundedRows,
   row: number,
   rowCount: number,
   target: number,
-  scales: Float32Array,
-  zeroPoints: Int8Array,
+  into: QuantizedRows,
 ): void {
+  const columns = codes.length / rowCount;
+  into.codes.set(codes.subarray(row * columns, (row + 1) * columns), target * columns);
   if (grids.scales.length === 1) return;
   const perRow = grids.scales.length / rowCount;
-  scales.set(grids.scales.subarray(row * perRow, (row + 1) * perRow), target * perRow);
-  zeroPoints.set(grids.zeroPoints.subarray(row * perRow, (row + 1) * perRow), target * perRow);
+  into.scales.set(grids.scales.subarray(row * perRow, (row + 1) * perRow), target * perRow);
+  into.zeroPoints.set(grids.zeroPoints.subarray(row * perRow, (row + 1) * perRow), target * perRow);
 }

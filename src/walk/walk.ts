@@ -52,8 +52,8 @@ export interface WalkOptions {
   readonly onProgress?: (done: number) => void;
   /** The sites of the first blocks, as an earlier walk over the same networks and samples solved them. */
   readonly finished?: readonly (readonly SolvedSite[])[];
-  /** Called with the sites of each block when it is finished. */
-  readonly onBlock?: (index: number, solved: readonly SolvedSite[]) => void;
+  /** Called with the sites of each block when it is finished; the walk waits for it. */
+  readonly onBlock?: (index: number, solved: readonly SolvedSite[]) => void | Promise<void>;
 }
 
 /**
@@ -102,7 +102,7 @@ export async function walk(
           });
           onProgress((index + (i + 1) / (groups.length + 1)) / blocks.length);
         }
-        onBlock(index, solved);
+        await onBlock(index, solved);
       }
       for (const { step, record } of solved) records[step].push(record);
       all.push(...solved);

@@ -1,0 +1,33 @@
+import { z } from "zod";
+
+/** Infinity and NaN are numbers here. */
+const anyNumber = z.custom<number>((value) => typeof value === "number", "must be a number");
+
+/** The ranges of activations: value, low, high. */
+export const rangesSchema = z.array(z.tuple([z.string(), anyNumber, anyNumber]));
+
+/** What the targets of rounding led to. */
+export const trialsSchema = z.array(
+  z.strictObject({ target: z.enum(["same", "unquantized", "float"]), kl: anyNumber, sqnrDb: anyNumber }),
+);
+
+const recordSchema = z.discriminatedUnion("kind", [
+  z.object({
+    kind: z.literal("solved"),
+    label: z.string(),
+    errorBefore: anyNumber,
+    errorAfter: anyNumber,
+    remark: z.string().optional(),
+  }),
+  z.object({ kind: z.literal("skipped"), label: z.string(), reason: z.string() }),
+]);
+
+/** The sites of a block. Whether a solution is one its step knows: the same version wrote it, for the same run. */
+export const blockSchema = z.array(
+  z.strictObject({
+    step: z.int().min(0),
+    value: z.string(),
+    record: recordSchema,
+    solution: z.unknown(),
+  }),
+);

@@ -1,0 +1,117 @@
+import type { Block } from "../blocks/blocks.js";
+import { HistogramStatistic } from "../calibrate/histogram.js";
+import { MovingAverageStatistic } from "../calibrate/moving-average.js";
+import { RangeStatistic } from "../calibrate/range.js";
+import type { Tap } from "../calibrate/statistic.js";
+import {
+  type AnyStep,
+  defineStep,
+  type Outcome,
+  type Site,
+  type StatisticsOf,
+  type StepContext,
+  type UnusableSite,
+} from "../compensate/step.js";
+import type { Graph, ValueName } from "../graph/graph.js";
+import type { Distribution, Observed, Range } from "../math/distribution.js";
+import type { ActivationSite } from "../quantize/choose-activations.js";
+import { estimateRange } from "../quantize/estimate-ranges.js";
+import { type ActivationGrid, chooseActivationGrid, levelsOfGrid } from "../quantize/grid.js";
+import { uniteRanges } from "../quantize/group-activations.js";
+import type { QuantizedGroup } from "../quantize/quantize.js";
+import { gridTensors } from "../quantize/write-activations.js";
+
+interface RangeSite extends Site {
+  readonly float: Graph;
+  readonly group: QuantizedGroup;
+}
+
+export const rangesName = "ranges";
+
+/** Of each value of a group: its extremes, how its values lie, and the moving average of the extremes. */
+type Found = readonly (Range | Distribution)[];
+const statisticsPerValue = 3;
+
+/**
+ * Looks for the ranges of activations again where the network is quantized up to there: what earlier layers made of the
+ * values is what the grid has to hold. Values that share a grid are looked at together, once the last of them is there.
+ *
+ * @param groups those whose ranges shall come from the quantized network
+ * @param blocks of the walk: only what lies in one block can be looked at together
+ */
+export function liveRanges(groups: readonly QuantizedGroup[], blocks: readonly Block[]): AnyStep {
+  return defineStep<RangeSite, Found, Range>({
+    name: rangesName,
+    outcome: "grids of activations fitted again",
+    summary: "looks for the ranges of activations again where the network is quantized up to there",
+    sites: (context) => sitesOf(context, groups, blocks),
+    statistics: ({ group }) => group.sites.flatMap(({ value }) => lookAt(value)),
+    solve,
+    rewrite: (_graph, { group, value }, range) => ({
+      label: `range of ${value}`,
+      initializers: gridTensors(group.parameters, gridOf(group, range)),
+    }),
+  });
+}
+
+/** A group is looked at where the last of its values is computed; what is fed is the same in both networks. */
+function sitesOf({ float }: StepContext, groups: readonly QuantizedGroup[], blocks: readonly Block[]) {
+  const places = new Map(float.nodes.flatMap((node, i) => node.outputs.map((output) => [output, i] as const)));
+  const blockOf = new Map(blocks.flatMap(({ nodes }, i) => nodes.flatMap((n) => n.outputs.map((value) => [value, i]))));
+  const usable: RangeSite[] = [];
+  const unusable: UnusableSite[] = [];
+  for (const whole of groups) {
+    const group = withoutSelections(whole);
+    const computed = group.sites.map(({ value }) => value).filter((value) => places.has(value));
+    if (computed.length === 0) continue;
+    const last = computed.reduce((a, b) => ((places.get(b) ?? 0) > (places.get(a) ?? 0) ? b : a));
+    const isTogether = group.sites.every(({ value }) => blockOf.get(value) === blockOf.get(last));
+    if (isTogether) usable.push({ label: last, value: last, float, group });
+    else unusable.push({ label: last, reason: "it shares its grid with values of other blocks" });
+  }
+  return { usable, unusable };
+}
+
+/** What only selects elements of other values of the group, as Concat and MaxPool do, tells nothing new. */
+function withoutSelections(group: QuantizedGroup): QuantizedGroup {
+  const members = new Set(group.sites.map(({ value }) => value));
+  const isSelection = ({ selectedFrom }: ActivationSite) =>
+    selectedFrom.length > 0 && selectedFrom.every((source) => members.has(source));
+  const sites = group.sites.filter((site) => !isSelection(site));
+  return sites.length === 0 ? group : { ...group, sites };
+}
+
+function lookAt(value: ValueName): StatisticsOf<Found> {
+  const tap: Tap = { from: "current", value };
+  return [new RangeStatistic(tap), new HistogramStatistic(tap), new MovingAverageStatistic(tap)] as StatisticsOf<Found>;
+}
+
+function solve({ float, group }: RangeSite, found: Found): Outcome<Range> {
+  const observed = group.sites.map((_, i): Observed => {
+    const [extremes, distribution, average] = found.slice(i * statisticsPerValue, (i + 1) * statisticsPerValue);
+    return {
+      extremes: extremes as Range,
+      distribution: distribution as Distribution,
+      averageExtremes: average as Range,
+    };
+  });
+  if (observed.some(({ extremes }) => extremes.low > extremes.high)) {
+    return { kind: "skipped", reason: "its values were empty on every sample" };
+  }
+  const ranges = group.sites.map(({ value, format }, i) => estimateRange(float, value, format, observed[i]));
+  const solution = uniteRanges(ranges);
+  const errorBefore = roundingError(group, group.range, observed);
+  return { kind: "solved", solution, errorBefore, errorAfter: roundingError(group, solution, observed) };
+}
+
+/** Mean squared error of the values of a group on the grid that covers a range. */
+function roundingError(group: QuantizedGroup, range: Range, observed: readonly Observed[]): number {
+  const { first, step, count } = levelsOfGrid(gridOf(group, range));
+  const distributions = observed.flatMap(({ distribution }) => distribution ?? []);
+  const error = distributions.reduce((sum, one) => sum + one.squaredError(first, step, count), 0);
+  return error / distributions.reduce((sum, one) => sum + one.count, 0);
+}
+
+function gridOf({ format }: QuantizedGroup, range: Range): ActivationGrid {
+  return chooseActivationGrid(range, format.bits, format.symmetric);
+}
