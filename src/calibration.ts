@@ -1,6 +1,6 @@
 import { Observation, observe } from "./calibrate/observe.js";
 import { chooseSamples } from "./data/choose.js";
-import type { Samples } from "./data/samples.js";
+import type { Sample, Samples } from "./data/samples.js";
 import { chooseBatchSize, inBatches, type NamedFeeds } from "./engine/batch.js";
 import type { Engine } from "./engine/engine.js";
 import { RecoupError } from "./errors.js";
@@ -66,15 +66,18 @@ export async function planCalibration(
  *
  * @param indices those of a shard, or all
  * @param onProgress called with the share that is done, from 0 to 1
+ * @param read the samples of the indices
  * @throws RecoupError as `observe`
  */
 export async function observeSamples(
   { engine, float, details, samples, batchSize }: Calibration,
   indices: readonly number[],
   onProgress: (done: number) => void,
+  read: AsyncIterable<Sample> = samples.read(indices),
 ): Promise<Observation> {
   let done = 0;
-  return observe(engine, float, details, inBatches(samples.read(indices), batchSize), () => {
+  onProgress(0);
+  return observe(engine, float, details, inBatches(read, batchSize), () => {
     done += batchSize;
     onProgress(Math.min(done / indices.length, 1));
   });

@@ -1,11 +1,11 @@
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
-import { compareOutputs, type OutputComparison } from "./compare/outputs.js";
+import { compareOutputs } from "./compare/outputs.js";
 import type { Samples } from "./data/samples.js";
 import { inBatches } from "./engine/batch.js";
 import { withSession } from "./engine/engine.js";
 import { shapeOf } from "./graph/value-types.js";
-import type { RoundingTarget } from "./quantize/format.js";
-import { type RefinementTask, refine } from "./refinement.js";
+import type { Rounding, RoundingTarget } from "./quantize/format.js";
+import { type RefinementTask, refine, walkBatchSize } from "./refinement.js";
 import { gptqObstacle } from "./round/gptq.js";
 
 /** What a target of rounding led to on samples that were held back. */
@@ -31,6 +31,23 @@ const mostHeld = 24;
 /** With fewer, chance would choose. */
 const leastHeld = 4;
 
+/** Whether a rounding asks for a trial of targets. */
+export function leavesTargetOpen(rounding: Rounding | undefined): boolean {
+  return rounding?.use === "gptq" && rounding.target === "auto";
+}
+
+/** How many targets are tried. */
+export const triedTargets = 2;
+
+/** The samples that a trial is fitted on and those that are held back from it; undefined where there are too few. */
+export function trialSamples(
+  indices: readonly number[],
+): { readonly fitted: readonly number[]; readonly held: readonly number[] } | undefined {
+  const fitted = indices.filter((_, i) => i % heldBack !== heldBack - 1).slice(0, mostFitted);
+  const held = indices.filter((_, i) => i % heldBack === heldBack - 1).slice(0, mostHeld);
+  return held.length < leastHeld ? undefined : { fitted, held };
+}
+
 /**
  * Finds the target for weights whose rounding leaves it open: refines with each on some of the samples and takes the one
  * with the smallest error at the outputs on others. For classifiers, with outputs of up to two axes, that is the
@@ -50,18 +67,18 @@ export async function chooseTarget(
 ): Promise<TargetChoice> {
   const { engine, float, types, choice, quantized } = task;
   const isOpen = quantized.unrounded.some((weight) => {
-    const { rounding } = weight.format;
-    const isAutomatic = rounding?.use === "gptq" && rounding.target === "auto";
-    return isAutomatic && gptqObstacle(float.graph, types, weight) === undefined;
+    return leavesTargetOpen(weight.format.rounding) && gptqObstacle(float.graph, types, weight) === undefined;
   });
   const isQuantized = choice.layers.some(({ activation }) => activation !== "float");
-  const candidates: readonly RoundingTarget[] = [isQuantized ? "unquantized" : "same", "float"];
-  const fitted = indices.filter((_, i) => i % heldBack !== heldBack - 1).slice(0, mostFitted);
-  const held = indices.filter((_, i) => i % heldBack === heldBack - 1).slice(0, mostHeld);
-  if (!isOpen || held.length < leastHeld) return { target: candidates[0], trials: [] };
-  const batchCount = Math.ceil(fitted.length / batchSize);
+  const candidates: readonly [RoundingTarget, RoundingTarget] = [isQuantized ? "unquantized" : "same", "float"];
+  const chosen = trialSamples(indices);
+  if (!isOpen || chosen === undefined) return { target: candidates[0], trials: [] };
+  const { fitted, held } = chosen;
+  onProgress(0);
+  const size = walkBatchSize(fitted.length, batchSize);
+  const batchCount = Math.ceil(fitted.length / size);
   const tryTarget = async (target: RoundingTarget, i: number): Promise<TargetTrial> => {
-    const batches = inBatches(samples.read(fitted), batchSize);
+    const batches = inBatches(samples.read(fitted), size);
     const { model } = await refine(
       { ...task, batches, batchCount, target },
       {
@@ -82,7 +99,9 @@ export async function chooseTarget(
     return done;
   });
   const rank = shapeOf(types, float.graph.outputs[0]?.name ?? "")?.length ?? 0;
-  const errorOf = ({ kl, sqnrDb }: Pick<OutputComparison, "kl" | "sqnrDb">) => (rank <= 2 ? kl : -sqnrDb);
-  const best = trials.reduce((a, b) => (errorOf(b) < errorOf(a) ? b : a));
+  // The softmax of a single value is one, whatever the value.
+  const isClassifier = rank <= 2 && trials.some(({ kl }) => kl > 0);
+  const errorOf = ({ kl, sqnrDb }: TargetTrial) => (isClassifier ? kl : -sqnrDb);
+  const best = trials.reduce((a, b) => (errorOf(b) < errorOf(a) || Number.isNaN(errorOf(a)) ? b : a));
   return { target: best.target, trials };
 }

@@ -5,7 +5,10 @@ import { chooseTarget } from "./choose-target.js";
 import { cleanModel } from "./clean/index.js";
 import { raiseOpset } from "./clean/opset/raise-opset.js";
 import { compareOutputs } from "./compare/outputs.js";
+import type { OpenStep } from "./compensate/step.js";
+import { chooseSamples } from "./data/choose.js";
 import { fingerprintOf } from "./data/fingerprint.js";
+import { type Prefetched, prefetch } from "./data/prefetch.js";
 import type { Samples } from "./data/samples.js";
 import { inBatches } from "./engine/batch.js";
 import { type Engine, withSession } from "./engine/engine.js";
@@ -23,7 +26,7 @@ import { lowerToIntegers } from "./quantize/lower.js";
 import { describeLayers, quantize } from "./quantize/quantize.js";
 import { neededOpset, type Recipe } from "./recipe/recipe.js";
 import { unmatchedPatterns, wishesOf } from "./recipe/wish.js";
-import { refine } from "./refinement.js";
+import { refine, walkBatchSize } from "./refinement.js";
 import { type RunReport, recordActivations, recordLayers, recordSkipped } from "./report/run-report.js";
 import { describeRun } from "./shards/header.js";
 import type { ShardStatistics } from "./shards/statistics-file.js";
@@ -40,6 +43,16 @@ export interface QuantizeTask {
   /** Where finished blocks are kept; nowhere where it is not given. */
   readonly checkpoint?: CheckpointOptions;
   readonly onProgress?: OnProgress;
+  /** Makes the run a rehearsal; the model is of use for its size only. */
+  readonly rehearsal?: Rehearsal;
+}
+
+/** A run over the first batches only, so that what it takes tells what the whole run would take. */
+export interface Rehearsal {
+  /** @returns how many of the samples of a run to run */
+  samplesToRun(count: number, batchSize: number): number;
+  /** As `RefineOptions` has it. */
+  replaceSteps(steps: readonly OpenStep[]): readonly OpenStep[];
 }
 
 export type Phase = "clean" | "calibrate" | "quantize" | "try" | "refine" | "check";
@@ -72,22 +85,35 @@ const leastFaithfulDb = 10;
  * `mergeShards` and `Checkpoint`, and what the engine throws
  */
 export async function quantizeModel(task: QuantizeTask): Promise<QuantizeOutcome> {
-  const { recipe, engine, samples } = task;
+  const { recipe, samples } = task;
+  // Pictures are decoded while the runtime loads what the model consists of.
+  const read = prefetch(samples.read(chooseSamples(samples.length, recipe.samples, recipe.seed)));
+  try {
+    return await quantizeSamples(task, read);
+  } finally {
+    read.close();
+  }
+}
+
+async function quantizeSamples(task: QuantizeTask, read: Prefetched): Promise<QuantizeOutcome> {
+  const { recipe, engine, samples, rehearsal } = task;
   const progress = task.onProgress ?? (() => {});
   const plan = await planQuantization(task);
 
   const calibration = await planCalibration(task, plan);
   const { sites, indices, batchSize } = calibration;
+  const run = rehearsal ? indices.slice(0, rehearsal.samplesToRun(indices.length, batchSize)) : indices;
   const fingerprint = await samples.fingerprint(indices);
   const checkpoint = await Checkpoint.open(task.checkpoint, () => describeTask(task, calibration, fingerprint));
   const ranges = await checkpoint.ranges(async () => {
     const onCalibrated = (done: number) => progress("calibrate", done);
     const observation = task.shards
       ? await observeShards(task.shards, calibration, onCalibrated)
-      : await observeSamples(calibration, indices, onCalibrated);
+      : await observeSamples(calibration, run, onCalibrated, firstOf(read, run.length));
     progress("quantize", 0);
     return estimateRanges(plan.float.graph, sites, observation.result());
   });
+  read.close();
 
   progress("quantize", 0);
   const quantized = quantize(plan.float, plan.choice, sites, ranges, recipe.storage);
@@ -95,12 +121,19 @@ export async function quantizeModel(task: QuantizeTask): Promise<QuantizeOutcome
 
   const open = { ...plan, engine, recipe, quantized };
   const onTried = (done: number) => progress("try", done);
-  const { target, trials } = await chooseTarget(open, samples, indices, batchSize, checkpoint, onTried);
-  const batches = inBatches(samples.read(indices), batchSize);
-  const batchCount = Math.ceil(indices.length / batchSize);
+  // In a rehearsal there is nothing to choose by.
+  const tried = rehearsal ? [] : indices;
+  const { target, trials } = await chooseTarget(open, samples, tried, batchSize, checkpoint, onTried);
+  const size = walkBatchSize(indices.length, batchSize);
+  const batches = inBatches(samples.read(run), size);
+  const batchCount = Math.ceil(indices.length / size);
   const refined = await refine(
     { ...open, target, batches, batchCount },
-    { ...(await checkpoint.walk()), onProgress: (done) => progress("refine", done) },
+    {
+      ...(await checkpoint.walk()),
+      onProgress: (done) => progress("refine", done),
+      rehearsal: rehearsal && { ...rehearsal, batches: Math.ceil(run.length / size) },
+    },
   );
   const { graph } = refined.model;
   const lowered = lowerToIntegers(graph, plan.float.graph, plan.types);
@@ -128,6 +161,15 @@ export async function quantizeModel(task: QuantizeTask): Promise<QuantizeOutcome
       warnings: [...plan.warnings, ...samples.warnings, ...checkpoint.warnings, ...check],
     },
   };
+}
+
+async function* firstOf<Item>(items: AsyncIterable<Item>, count: number): AsyncIterable<Item> {
+  let left = count;
+  for await (const item of items) {
+    yield item;
+    left--;
+    if (left === 0) return;
+  }
 }
 
 /**

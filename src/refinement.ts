@@ -21,7 +21,12 @@ import type { QuantizedRows } from "./quantize/weight.js";
 import type { Recipe } from "./recipe/recipe.js";
 import { gptqObstacle, gptqRounding, roundingName } from "./round/gptq.js";
 import { liveRanges, rangesName } from "./round/live-ranges.js";
-import { type SiteRecord, type WalkOptions, walk } from "./walk/walk.js";
+import { mostHeldBeside, type SiteRecord, type WalkOptions, walk } from "./walk/walk.js";
+
+/** How many samples a walk runs at once: so that there are two batches, so that what is found on one half can be tried on the other. */
+export function walkBatchSize(sampleCount: number, batchSize: number): number {
+  return Math.max(1, Math.min(batchSize, Math.ceil(sampleCount / 2)));
+}
 
 /** A quantized network that is to be refined on samples. */
 export interface RefinementTask {
@@ -36,6 +41,15 @@ export interface RefinementTask {
   readonly batchCount: number;
   /** For weights whose rounding leaves the target open. */
   readonly target: RoundingTarget;
+}
+
+export interface RefineOptions extends WalkOptions {
+  /** Where the batches are some of `batchCount` only. */
+  readonly rehearsal?: {
+    readonly batches: number;
+    /** What the walk takes instead of the steps. */
+    replaceSteps(steps: readonly OpenStep[]): readonly OpenStep[];
+  };
 }
 
 export interface StepResult {
@@ -60,7 +74,7 @@ export interface Refined {
  *
  * @throws RecoupError `model/not-finite`, and as `walk`
  */
-export async function refine(task: RefinementTask, options: WalkOptions = {}): Promise<Refined> {
+export async function refine(task: RefinementTask, options: RefineOptions = {}): Promise<Refined> {
   const { engine, float, types, choice, quantized, batches } = task;
   const nodes = choice.layers.map(({ layer }) => layer.node);
   const blocks = findLayerBlocks(float.graph, types, nodes);
@@ -68,7 +82,11 @@ export async function refine(task: RefinementTask, options: WalkOptions = {}): P
   const open = openSteps(task, model, waiting, blocks);
   const sqnrDb = new Map([...quantized.weightSqnrDb, ...rounded]);
   if (open.length === 0) return { model, blocks, steps: [], weightSqnrDb: sqnrDb, groups: quantized.groups };
-  const walked = await walk({ engine, float, current: model, types, blocks, batches }, open, options);
+  const { rehearsal } = options;
+  const mostHeldBytes = rehearsal && (mostHeldBeside * rehearsal.batches) / task.batchCount;
+  const input = { engine, float, current: model, types, blocks, batches, mostHeldBytes };
+  options.onProgress?.(0);
+  const walked = await walk(input, rehearsal?.replaceSteps(open) ?? open, options);
   const solutionsOf = (name: string) =>
     new Map(walked.solved.filter(({ step }) => open[step].name === name).map((one) => [one.value, one.solution]));
   return {

@@ -126,6 +126,31 @@ describe("recoup quantize", () => {
   });
 });
 
+describe("recoup quantize --dry-run", () => {
+  const command = ["quantize", cnn, "--data", samples, "--weights", "4", "--steps", "bc"];
+
+  it("tells what a run would take and writes nothing", async () => {
+    const before = readdirSync(folder);
+    const { exitCode, stdout } = await recoup(...command, "--dry-run", "--json");
+    expect(exitCode).toBe(0);
+    const found = JSON.parse(stdout);
+    expect(found).toMatchObject({ model: cnn, samples: 12, layers: 22, skipped: 0, diskBytes: 0 });
+    expect(found.sourceBytes).toBe(readFileSync(cnn).length);
+    expect(Object.keys(found.elapsedMs)).toEqual(expect.arrayContaining(["calibrate", "refine", "measure"]));
+    const files = ["-o", at("dry.onnx"), "--report", at("dry.html"), "--json", at("dry.json")];
+    const table = await recoup(...command, "--dry-run", ...files);
+    expect(table).toMatchObject({ exitCode: 0, stdout: expect.stringContaining("layers  22 quantized") });
+    for (const row of ["time", "memory", "disk", "size"]) expect(table.stdout).toMatch(new RegExp(`^  ${row} `, "m"));
+    expect(readdirSync(folder)).toEqual(before);
+  });
+
+  it("is what lets a command go without an output", async () => {
+    const { exitCode, stdout, stderr } = await recoup(...command);
+    expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
+    expect(stderr).toContain("required option '-o, --output <file>'");
+  });
+});
+
 describe("recoup evaluate and compare", () => {
   it("measure a model beside another", async () => {
     const evaluation = await recoup(
@@ -196,6 +221,14 @@ describe("bad input", () => {
     samples,
     ...rest,
   ];
+  const dryRun = (path: string, ...rest: readonly string[]) => [
+    "quantize",
+    path,
+    "--data",
+    samples,
+    "--dry-run",
+    ...rest,
+  ];
   const cases: readonly (readonly [string, readonly string[], RegExp])[] = [
     ["a picture", quantize(at("picture.onnx")), /picture\.onnx: is no ONNX model but a PNG picture/],
     ["a Git LFS pointer", quantize(at("pointer.onnx")), /pointer\.onnx: is no ONNX model but a Git LFS pointer/],
@@ -252,6 +285,11 @@ describe("bad input", () => {
       /wrong\.json: formats\[0\]\.weight\.bits: /,
     ],
     ["everything skipped", quantize(cnn, "--skip", "*"), /no layer to quantize: .*skips/],
+    ["a dry run of a truncated model", dryRun(at("cut.onnx")), /cut\.onnx: .*\[onnx\/malformed\]/],
+    ["a dry run of nothing", dryRun(cnn, "--skip", "*"), /no layer to quantize: .*skips/],
+    ["a dry run with a step that is none", dryRun(cnn, "--steps", "magic"), /--steps: /],
+    ["a dry run over the samples", dryRun(cnn, "-o", samples), /is an input too/],
+    ["a dry run with JSON over the samples", dryRun(cnn, "--json", samples), /digits\.npy: is an input too/],
     [
       "a label of a missing picture",
       ["evaluate", cnn, "--task", "classification", "--data", at("unlabelled")],

@@ -36,7 +36,7 @@ export function moveSlowly(rows: Matrix, halves: readonly Half[], damping: numbe
   const inputs = halves.flatMap((half) => half.inputs[0]);
   const errors = halves.flatMap((half) => half.errors[0]);
   const change = ridge(inputs, productsOf(errors, inputs), damping);
-  const share = halves.length < 2 ? 1 : shareOf(halves, damping);
+  const share = halves.length < 2 ? 0 : shareOf(halves, damping);
   return rows.map((row, r) => row.map((value, k) => value + share * change[r][k]));
 }
 

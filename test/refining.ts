@@ -45,6 +45,6 @@ export async function prepareRefinement(
   return { task, calibration, samples, batches, refine: open };
 }
 
-async function* fromList<Item>(items: readonly Item[]): AsyncIterable<Item> {
+export async function* fromList<Item>(items: readonly Item[]): AsyncIterable<Item> {
   yield* items;
 }

@@ -80,7 +80,7 @@ export async function roundLayerSlowly(
     const grid = grids.scales.length === 1 ? 0 : row * perRow + Math.floor(column / grids.groupSize);
     return { scale: grids.scales[grid], zeroPoint: grids.zeroPoints[grid] };
   };
-  const valueOf = (row: number, column: number, code: number) => {
+  const levelOf = (row: number, column: number, code: number) => {
     const { scale, zeroPoint } = gridOf(row, column);
     return (code - zeroPoint) * scale;
   };
@@ -89,7 +89,7 @@ export async function roundLayerSlowly(
     const { order, damping } = rounding;
     const options = { order, damping, ...codeLimits(format), gridOf: (r: number, c: number) => gridOf(first + r, c) };
     const { values } = roundSlowly(group.inputs, group.moved, options);
-    const others = group.moved.map((_, r) => nearest[first + r].map((code, c) => valueOf(first + r, c, code)));
+    const others = group.moved.map((_, r) => nearest[first + r].map((code, c) => levelOf(first + r, c, code)));
     const errors = [values, others].map((one) => outputErrorsOf(group.inputs, group.moved, one));
     return values.map((row, r) => (errors[0][r] <= errors[1][r] ? row : others[r]));
   });

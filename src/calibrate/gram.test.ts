@@ -178,6 +178,35 @@ describe.each(cases)("what a layer reads: $about", (one) => {
     expect(rows / batches.length).toBeLessThanOrEqual(Math.ceil(rowsPerSample / 2));
     expect(rows).toBeGreaterThanOrEqual(batches.length);
   });
+
+  it("takes the same rows of the input and of the error", async () => {
+    // Where as much again is wanted, the error is the output: its products with the input are those of the weight.
+    const { model, batches, site, layer, weight } = await prepare(one, "dynamic");
+    const doubled = batches.map(({ id, feeds }): NamedFeeds => {
+      const x = feeds.get("x") as Tensor;
+      const t = float32Tensor(
+        x.shape,
+        float32Values(x).map((value) => 2 * value),
+      );
+      return { id, feeds: new Map([...feeds, ["t", t]]) };
+    });
+    const few = { ...site, rowsPerRun: 2 };
+    const gram = new GramStatistic(few);
+    const cross = new CrossStatistic(few, layer, weight, { from: "current", value: "t" });
+    await collect(engine, model, [gram, cross], (tap) => tap.value, doubled);
+    const { products } = gram.result();
+    const size = site.columns;
+    const groups = products.length / size ** 2;
+    const rows = toRows(float32Values(weight), weight.shape, layer.channelAxis);
+    const perGroup = rows.length / groups;
+    const expected = Float64Array.from(rows, (_, i) => {
+      const [row, column, group] = [Math.floor(i / size), i % size, Math.floor(i / perGroup)];
+      let sum = 0;
+      for (let k = 0; k < size; k++) sum += rows[row * size + k] * products[(group * size + k) * size + column];
+      return sum;
+    });
+    expectClose(cross.result().products, expected);
+  });
 });
 
 const vectorSite: InputSite = {

@@ -26,6 +26,7 @@ describe("createProgram", () => {
       "--report",
       "--json",
       "--memory",
+      "--dry-run",
       "--from-statistics",
     ];
     const shared = optionsOf("quantize")?.filter((option) => !own.some((flag) => option.startsWith(flag)));

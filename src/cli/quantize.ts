@@ -9,11 +9,12 @@ import { renderReport } from "../report/html.js";
 import { byteSize, commaList } from "./arguments.js";
 import { CheckpointNotes } from "./checkpoint-notes.js";
 import { formatBytes, formatJson, formatMs, formatNats, formatPercent, formatRatio, formatTable } from "./format.js";
+import { runPreflight } from "./preflight.js";
 import { Progress, printWarnings } from "./progress.js";
 import { addDataOptions, addRecipeOptions } from "./recipe-options.js";
 
 interface Flags extends QuantizeOptions {
-  readonly output: string;
+  readonly dryRun?: boolean;
   readonly report?: string;
   readonly json?: string | true;
 }
@@ -22,13 +23,14 @@ export function quantizeCommand(signal: AbortSignal): Command {
   const command = new Command("quantize")
     .description("Write a small model: round weights and activations, compensate, say what it gained and cost.")
     .argument("<model>", "the ONNX model")
-    .requiredOption("-o, --output <file>", "where to write the small model");
+    .option("-o, --output <file>", "where to write the small model; needed but for --dry-run");
   addDataOptions(command)
     .option("--from-statistics <files...>", "ranges from what recoup statistics wrote, every shard of it")
     .option("--memory <size>", "activations kept in memory, others in files (default: 512MB)", byteSize("--memory"));
   return addRecipeOptions(command)
     .option("--steps <names>", `compensations, in order: ${stepHelp()} (default: none)`, commaList)
     .option("--resume", "go on where the same command broke off, from OUTPUT.checkpoint")
+    .option("--dry-run", "run a few samples, tell what the whole run would take (time, memory, disk), write nothing")
     .option("--report <file>", "write a report for people, in HTML")
     .option("--json [file]", "write the report as JSON, to stdout where no file is given")
     .addHelpText(
@@ -41,18 +43,29 @@ Without --resume the first finished block replaces what an earlier run has left.
 
 Examples:
   recoup quantize model.onnx -o small.onnx --data pictures/
+  recoup quantize model.onnx --data pictures/ --weights 4 --rounding gptq --dry-run
   recoup quantize model.onnx -o small.onnx --data calib.npy --weights 4 --activations 8 --steps bc
   recoup quantize llm.onnx -o small.onnx --data prompts.jsonl --weights 4 --activations none --granularity group:32`,
     )
-    .action(async (model: string, flags: Flags) => run(model, flags, signal));
+    .action(async (model: string, { dryRun, output, ...flags }: Flags) => {
+      if (dryRun) return dryRunOf(model, { ...flags, output }, signal);
+      // As commander words it for an option that is always needed.
+      if (output === undefined) return command.error("error: required option '-o, --output <file>' not specified");
+      return run(model, { ...flags, output }, signal);
+    });
 }
 
-async function run(model: string, flags: Flags, signal: AbortSignal): Promise<void> {
+/** Paths are checked as for the run; what they name is not written. */
+async function dryRunOf(model: string, flags: Flags, signal: AbortSignal): Promise<void> {
+  checkOutputs(model, flags);
+  const { report: _, json, ...options } = flags;
+  await runPreflight(model, { ...options, signal }, json === true || json === "-");
+}
+
+async function run(model: string, flags: Flags & { readonly output: string }, signal: AbortSignal): Promise<void> {
+  checkOutputs(model, flags);
   const { report, json, ...options } = flags;
-  const texts = [report, json === "-" ? undefined : json].filter((path) => typeof path === "string");
-  for (const path of texts) checkOutput(path, [model, ...filesRead(options)]);
-  const checkpoint = `${options.output}.checkpoint`;
-  checkDistinct([...filesWritten(options.output), checkpoint, ...texts]);
+  const checkpoint = checkpointOf(options.output);
   const progress = new Progress();
   const notes = new CheckpointNotes(checkpoint);
   const onResume = (blocks: number) => {
@@ -74,6 +87,16 @@ async function run(model: string, flags: Flags, signal: AbortSignal): Promise<vo
     if (json !== undefined) writeText(json, data());
     process.stdout.write(summarize(model, options.output, result, flags));
   }
+}
+
+function checkOutputs(model: string, { report, json, output, ...options }: Flags): void {
+  const texts = [report, json === "-" ? undefined : json].filter((path) => typeof path === "string");
+  for (const path of texts) checkOutput(path, [model, ...filesRead(options)]);
+  checkDistinct([...(output === undefined ? [] : [...filesWritten(output), checkpointOf(output)]), ...texts]);
+}
+
+function checkpointOf(output: string): string {
+  return `${output}.checkpoint`;
 }
 
 function jsonOf(model: string, output: string, { report, cost, elapsedMs }: Quantized) {

@@ -82,8 +82,15 @@ export function warnOfOutputs({ brokenSamples, samples }: OutputComparison): rea
   return [`the quantized model returns NaN or infinity where the original returns numbers, ${where}`];
 }
 
-/** How often the two models take turns. */
-const turns = 12;
+/** How often two models take turns. */
+export const latencyTurns = 12;
+
+export interface LatencyOptions {
+  /** Default: `latencyTurns`. */
+  readonly turns?: number;
+  /** Called before the first turn and after each, with how many there were. */
+  readonly onTurn?: (count: number) => void;
+}
 
 /** A turn lasts about this long, in milliseconds, so that what a turn starts with does not count for much. */
 const turnMs = 30;
@@ -102,10 +109,12 @@ export async function compareLatency(
   reference: Session,
   model: Session,
   samples: readonly Sample[],
+  { turns = latencyTurns, onTurn = () => {} }: LatencyOptions = {},
 ): Promise<LatencyComparison> {
   if (samples.length === 0) throw new RecoupError("data/empty", "holds no samples");
   const referenceTimes: number[] = [];
   const modelTimes: number[] = [];
+  onTurn(0);
   for (let turn = 0; turn < turns; turn++) {
     const { feeds } = samples[turn % samples.length];
     for (const [session, times] of [
@@ -119,6 +128,7 @@ export async function compareLatency(
         if (run >= runs / 4) times.push(elapsedMs);
       }
     }
+    onTurn(turn + 1);
   }
   const median = (times: readonly number[]) =>
     quantile(

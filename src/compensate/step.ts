@@ -81,6 +81,16 @@ export interface Step<S extends Site, Found extends Findings, Solution> {
   solve(site: S, found: Found, rounds: readonly Round<Found, Solution>[]): Outcome<Solution>;
   /** Pure. */
   rewrite(graph: Graph, site: S, solution: Solution): GraphPatch;
+  /** For steps whose solving takes long: a rehearsal solves some sites and tells from them what the others would take. */
+  readonly standIn?: StandIn<S, Solution>;
+}
+
+/** What takes the place of solving a site. */
+export interface StandIn<S extends Site, Solution> {
+  /** What solving the site takes, in any unit; it depends on shapes and not on samples. */
+  work(site: S): number;
+  /** A solution of the same form that takes little. */
+  solution(site: S): Solution;
 }
 
 /** What was found, and the solution that it led to. */
@@ -117,6 +127,8 @@ export interface OpenSite {
   advance(graph: Graph): SiteProgress;
   /** Rewrites with a solution that was found before. */
   restore(graph: Graph, solution: unknown): GraphPatch;
+  /** Undefined where solving takes little. */
+  readonly standIn?: { readonly work: number; advance(graph: Graph): SiteProgress };
 }
 
 export type SiteProgress =
@@ -139,6 +151,7 @@ function openSite<S extends Site, Found extends Findings, Solution>(step: Step<S
   const rounds: Round<Found, Solution>[] = [];
   const listed = (statistics: StatisticsOf<Found>) => statistics as unknown as readonly Statistic<unknown>[];
   let current: readonly Statistic<unknown>[] | undefined;
+  const { standIn } = step;
   return {
     label: site.label,
     value: site.value,
@@ -162,5 +175,13 @@ function openSite<S extends Site, Found extends Findings, Solution>(step: Step<S
     },
     // What a checkpoint holds is what this step found: the walk sees to that.
     restore: (graph, solution) => step.rewrite(graph, site, solution as Solution),
+    standIn: standIn && {
+      work: standIn.work(site),
+      advance(graph) {
+        current = undefined;
+        const solution = standIn.solution(site);
+        return { kind: "solved", errorBefore: 0, errorAfter: 0, solution, patch: step.rewrite(graph, site, solution) };
+      },
+    },
   };
 }

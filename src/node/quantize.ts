@@ -1,24 +1,17 @@
 import { basename, resolve } from "node:path";
 import type { CheckpointOptions } from "../checkpoint/checkpoint.js";
-import {
-  compareLatency,
-  compareOutputs,
-  type LatencyComparison,
-  type OutputComparison,
-  warnOfOutputs,
-} from "../compare/outputs.js";
-import { chooseSamples } from "../data/choose.js";
-import type { Sample, Samples } from "../data/samples.js";
+import { warnOfOutputs } from "../compare/outputs.js";
 import { RecoupError, withPlace } from "../errors.js";
 import type { Model } from "../graph/model.js";
-import { type Phase, quantizeModel } from "../pipeline.js";
+import { quantizeModel } from "../pipeline.js";
 import type { RunReport } from "../report/run-report.js";
 import { checkpointFolder } from "./checkpoint-folder.js";
+import { type Measured, measure, samplesToMeasure } from "./measure.js";
 import { sizeOfModelFile, writeModelFile } from "./model-file.js";
-import { checkModelOutput, type ModelSource, openDataFor, openModel } from "./model-source.js";
+import { checkModelOutput, openDataFor, openModel } from "./model-source.js";
+import { PhaseClock, type RunPhase } from "./phase-clock.js";
 import { openRecipe, type RecipeOptions } from "./recipe-file.js";
-import { createRuntimeEngine, type RuntimeOptions } from "./runtime-engine.js";
-import { type NamedModel, withBoth } from "./side-by-side.js";
+import { createRuntimeEngine } from "./runtime-engine.js";
 import { readShards } from "./statistics-files.js";
 
 export interface QuantizeOptions extends RecipeOptions {
@@ -48,17 +41,15 @@ export interface QuantizeOptions extends RecipeOptions {
   /** Bytes of activations that are held in memory (default: 512 MB); what does not fit goes to temporary files. */
   readonly memory?: number;
   readonly signal?: AbortSignal;
-  readonly onProgress?: (phase: Phase | "measure", done: number) => void;
+  readonly onProgress?: (phase: RunPhase, done: number) => void;
 }
 
 /** What a run gained and what it cost, measured on calibration samples. */
-export interface Cost {
+export interface Cost extends Measured {
   /** Size of the model as a file, whether it was written or not. */
   readonly bytes: number;
   readonly sourceBytes: number;
   readonly sizeRatio: number;
-  readonly latency: LatencyComparison;
-  readonly output: OutputComparison;
 }
 
 export interface Quantized {
@@ -67,9 +58,6 @@ export interface Quantized {
   readonly cost: Cost;
   readonly elapsedMs: Readonly<Record<string, number>>;
 }
-
-/** Samples on which the result is held against the original: enough for a figure, too few to cost time. */
-const measuredSamples = 32;
 
 /**
  * Quantizes a model file.
@@ -90,10 +78,13 @@ export async function quantize(path: string, options: QuantizeOptions): Promise<
   try {
     const task = { model: source.model, recipe, samples, engine, shards, checkpoint, onProgress: clock.enter };
     const { model, report } = await quantizeModel(task);
-    const indices = chooseSamples(samples.length, Math.min(measuredSamples, recipe.samples), recipe.seed);
+    // What follows runs in processes of its own, beside which this one would take memory.
+    await engine.close();
+    clock.enter("measure", 0);
+    const indices = samplesToMeasure(samples, recipe);
     const small = { model, path: options.output ?? "the quantized model" };
-    const onMeasured = (done: number) => clock.enter("measure", done);
-    const measured = await measure(source, small, samples, indices, options, onMeasured);
+    const onSample = (count: number) => clock.enter("measure", count / indices.length);
+    const measured = await measure(source, small, samples, indices, { threads, signal, onSample });
     const bytes = options.output === undefined ? sizeOfModelFile(model) : writeModelFile(options.output, model);
     const left = await removeCheckpoint(checkpoint);
     const warnings = [...report.warnings, ...warnOfOutputs(measured.output), ...left];
@@ -133,59 +124,5 @@ async function removeCheckpoint(checkpoint: CheckpointOptions | undefined): Prom
   } catch (error) {
     if (!(error instanceof RecoupError)) throw error;
     return [`${error.place.file}: the checkpoint of the finished run is left: ${error.message}`];
-  }
-}
-
-async function measure(
-  source: ModelSource,
-  small: NamedModel,
-  samples: Samples,
-  indices: readonly number[],
-  options: RuntimeOptions,
-  onProgress: (done: number) => void,
-): Promise<Pick<Cost, "latency" | "output">> {
-  const taken: Sample[] = [];
-  const onSample = () => onProgress(taken.length / indices.length);
-  return withBoth(source, small, options, async (reference, session) => {
-    const output = await compareOutputs(reference, session, keep(samples.read(indices), taken), onSample);
-    return { output, latency: await compareLatency(reference, session, taken) };
-  });
-}
-
-async function* keep(samples: AsyncIterable<Sample>, taken: Sample[]): AsyncIterable<Sample> {
-  for await (const sample of samples) {
-    taken.push(sample);
-    yield sample;
-  }
-}
-
-/** Time spent in each phase. */
-class PhaseClock {
-  readonly #elapsedMs = new Map<string, number>();
-  readonly #onProgress: QuantizeOptions["onProgress"];
-  #phase: string | undefined;
-  #since = performance.now();
-
-  constructor(onProgress: QuantizeOptions["onProgress"]) {
-    this.#onProgress = onProgress;
-  }
-
-  readonly enter = (phase: Phase | "measure", done: number): void => {
-    if (phase !== this.#phase) this.#close(phase);
-    this.#onProgress?.(phase, done);
-  };
-
-  finish(): Readonly<Record<string, number>> {
-    this.#close(undefined);
-    return Object.fromEntries(this.#elapsedMs);
-  }
-
-  #close(next: string | undefined): void {
-    const now = performance.now();
-    if (this.#phase !== undefined) {
-      this.#elapsedMs.set(this.#phase, (this.#elapsedMs.get(this.#phase) ?? 0) + now - this.#since);
-    }
-    this.#phase = next;
-    this.#since = now;
   }
 }

@@ -26,7 +26,7 @@ export interface RuntimeOptions {
  * Held tensors are what grows with the number of calibration samples. Our choice: those of small networks are then never
  * written, and those of large ones take little beside the networks themselves.
  */
-const defaultMemoryBytes = 512e6;
+export const defaultMemoryBytes = 512e6;
 
 /**
  * onnxruntime in a child process, so that the event loop stays free and a model that kills its process is an error.

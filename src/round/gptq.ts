@@ -67,6 +67,7 @@ export function gptqRounding(weights: readonly WeightToRound[], automatic: Round
     statistics: statisticsOf,
     solve: (site, found) => solve(site, found, factorOnce),
     rewrite: (graph, { weight }, rows) => writeRounded(graph, weight, rows, createNameSource(graph), shared),
+    standIn: { work: workOf, solution: ({ weight }) => roundWeightToNearest(withWidestRange(weight)) },
   });
 }
 
@@ -80,6 +81,17 @@ export function gptqObstacle(graph: Graph, types: ValueTypes, { plans }: WeightT
   const [{ layer }] = plans;
   if (graph.constant(layer.data ?? "") !== undefined) return "it is multiplied with a constant";
   return shapeOf(types, layer.data ?? "") === undefined ? "the rank of its input is unknown" : undefined;
+}
+
+/** The factors of the Gram matrices, and a few products of the rows with them; the grids of the rows. Fitted to times. */
+function workOf({ weight, columns, form }: GptqSite): number {
+  const groups = form.kind === "patches" ? form.groups : 1;
+  return rowCountOf(weight) * columns * (columns + 200) + (groups * columns ** 3) / 6;
+}
+
+/** Nothing is searched for. */
+function withWidestRange(weight: WeightToRound): WeightToRound {
+  return { ...weight, format: { ...weight.format, range: undefined } };
 }
 
 /** Layers that share a weight get the codes that suit the first of them. */

@@ -12,7 +12,7 @@ import {
   type StepContext,
   type UnusableSite,
 } from "../compensate/step.js";
-import type { Graph, ValueName } from "../graph/graph.js";
+import { type Graph, readsOf, type ValueName } from "../graph/graph.js";
 import type { Distribution, Observed, Range } from "../math/distribution.js";
 import type { ActivationSite } from "../quantize/choose-activations.js";
 import { estimateRange } from "../quantize/estimate-ranges.js";
@@ -58,18 +58,42 @@ export function liveRanges(groups: readonly QuantizedGroup[], blocks: readonly B
 function sitesOf({ float }: StepContext, groups: readonly QuantizedGroup[], blocks: readonly Block[]) {
   const places = new Map(float.nodes.flatMap((node, i) => node.outputs.map((output) => [output, i] as const)));
   const blockOf = new Map(blocks.flatMap(({ nodes }, i) => nodes.flatMap((n) => n.outputs.map((value) => [value, i]))));
+  const inOrder = ({ sites }: QuantizedGroup) =>
+    sites.map(({ value }) => value).sort((a, b) => (places.get(a) ?? -1) - (places.get(b) ?? -1));
   const usable: RangeSite[] = [];
   const unusable: UnusableSite[] = [];
   for (const whole of groups) {
     const group = withoutSelections(whole);
-    const computed = group.sites.map(({ value }) => value).filter((value) => places.has(value));
-    if (computed.length === 0) continue;
-    const last = computed.reduce((a, b) => ((places.get(b) ?? 0) > (places.get(a) ?? 0) ? b : a));
-    const isTogether = group.sites.every(({ value }) => blockOf.get(value) === blockOf.get(last));
-    if (isTogether) usable.push({ label: last, value: last, float, group });
-    else unusable.push({ label: last, reason: "it shares its grid with values of other blocks" });
+    const values = inOrder(group);
+    const last = values[values.length - 1];
+    if (!places.has(last)) continue;
+    const isNear = (value: ValueName) => blockOf.get(value) === blockOf.get(last);
+    const value = meetingOf(float, values, inOrder(whole).filter(isNear)) ?? last;
+    if (values.every(isNear)) usable.push({ label: value, value, float, group });
+    else unusable.push({ label: value, reason: "it shares its grid with values of other blocks" });
   }
   return { usable, unusable };
+}
+
+/**
+ * The first of some candidates that depends on all of some values, as a Concat does. The value whose node comes last need
+ * not be the one that most layers lie above.
+ */
+function meetingOf(
+  graph: Graph,
+  values: readonly ValueName[],
+  candidates: readonly ValueName[],
+): ValueName | undefined {
+  if (values.length === 1) return values[0];
+  const reached = values.map((value) => {
+    const behind = new Set([value]);
+    for (const node of graph.nodes) {
+      if (![...readsOf(node)].some((read) => behind.has(read))) continue;
+      for (const output of node.outputs) behind.add(output);
+    }
+    return behind;
+  });
+  return candidates.find((candidate) => reached.every((behind) => behind.has(candidate)));
 }
 
 /** What only selects elements of other values of the group, as Concat and MaxPool do, tells nothing new. */

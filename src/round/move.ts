@@ -58,10 +58,10 @@ function halvesOf(
 
 /**
  * How far to go, from 0 to 1, for the smallest error on one half with what was found on the other. With Δ found on one half,
- * E and X of the other, |E - tXΔ|² is smallest at t = <E, XΔ> / |XΔ|². All the way where there is one half only.
+ * E and X of the other, |E - tXΔ|² is smallest at t = <E, XΔ> / |XΔ|². Nothing is moved where there is one half only.
  */
 function holdingShare(halves: readonly Half[], rowCount: number): number {
-  if (halves.length < 2) return 1;
+  if (halves.length < 2) return 0;
   let [along, square] = [0, 0];
   for (const [i, { gram, cross }] of halves.entries()) {
     const other = halves[1 - i];

@@ -9,6 +9,7 @@ import {
   networks,
 } from "../../test/networks.js";
 import { quantizeTestModel } from "../../test/quantizing.js";
+import { prepareRefinement } from "../../test/refining.js";
 import { compensateSlowly } from "../../test/slow-walk.js";
 import { prepareWalk, roundWeights, stepNamed, walkThrough } from "../../test/walking.js";
 import { type Block, findBlocks } from "../blocks/blocks.js";
@@ -20,8 +21,10 @@ import { joinGraphs } from "../graph/join.js";
 import { type Model, withGraph } from "../graph/model.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
 import { encodeModel, joinChunks } from "../onnx/model.js";
+import { gptqRounding } from "../round/gptq.js";
+import { liveRanges } from "../round/live-ranges.js";
 import { isFloatType } from "../tensor/element-type.js";
-import { int64Tensor } from "../tensor/tensor.js";
+import { float32Tensor, float32Values, int64Tensor } from "../tensor/tensor.js";
 import { type WalkInput, walk } from "./walk.js";
 
 const engine = createRuntimeEngine({ threads: 1 });
@@ -64,6 +67,35 @@ describe("walk", () => {
           .sort(),
       );
     }
+  });
+
+  it.each([
+    ["a weight", makeSharedWeight, "float"],
+    ["a grid", makeSharedGrid, { bits: 3 }],
+  ] as const)("gives the same whatever is held where several nodes share %s", async (_about, make, activation) => {
+    const weight = { bits: 3, rounding: { use: "gptq", target: "same" } } as const;
+    const given = make();
+    const prepared = await prepareRefinement(
+      engine,
+      given,
+      { formats: [{ weight, activation }] },
+      samplesFor(given, 6),
+    );
+    const { float, types, quantized } = prepared.task;
+    const { batches } = prepared;
+    const blocks = findBlocks(float.graph, types, new Set(), new Set());
+    const context = { float: float.graph, types, layers: [], current: quantized.model.graph, batches: batches.length };
+    const groups = quantized.groups.filter(({ format }) => format.rangeFrom === "quantized");
+    const results = [];
+    for (const mostHeldBytes of [0, 1e9]) {
+      const steps = [gptqRounding(quantized.unrounded, "same"), liveRanges(groups, blocks)];
+      const input = { engine, float, current: quantized.model, types, blocks, batches, mostHeldBytes };
+      const opened = steps.map((step) => step.open(context));
+      results.push(await walk(input, opened));
+    }
+    const [first, second] = results;
+    expect(second.records).toEqual(first.records);
+    expect(joinChunks(encodeModel(second.model).chunks)).toEqual(joinChunks(encodeModel(first.model).chunks));
   });
 
   it("gives the same whatever the size of batches", async () => {
@@ -238,6 +270,37 @@ function samplesFor({ feeds }: TestModel, count = 5): readonly Feeds[] {
     );
   };
   return Array.from({ length: count }, (_, i) => new Map([...feeds.keys()].map((name) => [name, tensorFor(name, i)])));
+}
+
+/** A weight that is read deep down and at once; what reads it at once is looked at before and after. */
+function makeSharedWeight(): TestModel {
+  const net = new NetworkWriter();
+  net.weight("shared", [6, 6]);
+  const hidden = net.node("Tanh", [net.linear("x", "hidden", [6, 6])], "hidden_tanh");
+  const deep = net.node("MatMul", [hidden, "shared"], "deep");
+  const near = net.node("Tanh", [net.node("MatMul", ["x", "shared"], "near")], "near_tanh");
+  const sum = net.node("Add", [deep, net.linear(near, "first", [6, 6])], "sum");
+  const behind = net.node("Add", [near, net.linear(sum, "behind", [6, 6])], "behind_sum");
+  net.linear(behind, "y", [6, 4]);
+  return net.finish({ x: someFloats([5, 6], 91) }, ["y"]);
+}
+
+/** A Concat whose first input is read before the second one is there, which decides on the grid of both. */
+function makeSharedGrid(): TestModel {
+  const net = new NetworkWriter();
+  const near = net.relu(net.conv("x", "near", [3, 2]));
+  const side = net.relu(net.conv(near, "side", [3, 3]));
+  let deep = "x";
+  for (const [i, from] of [2, 3, 3].entries()) deep = net.relu(net.conv(deep, `deep${i}`, [3, from]));
+  // About as large as the first input, else the Concat reads both on grids of their own.
+  for (const name of ["deep2_w", "deep2_b"]) {
+    const tensor = net.initializers[name];
+    const values = float32Values(tensor).map((value) => value * 0.17);
+    net.constant(name, float32Tensor(tensor.shape, values));
+  }
+  const both = net.relu(net.conv(net.node("Concat", [near, deep], "joined", { axis: 1 }), "both", [3, 6]));
+  net.conv(net.node("Add", [both, side], "sum"), "y", [2, 3]);
+  return net.finish({ x: someFloats([1, 2, 6, 6], 90) }, ["y"]);
 }
 
 function constantsOf(model: Model): Feeds {

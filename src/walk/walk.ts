@@ -18,9 +18,12 @@ export interface WalkInput {
   readonly types: ValueTypes;
   readonly blocks: readonly Block[];
   readonly batches: AsyncIterable<NamedFeeds> | Iterable<NamedFeeds>;
-  /** What may be held besides the tensors at a cut; a gigabyte where nothing is said. */
+  /** What may be held besides the tensors at a cut; `mostHeldBeside` where nothing is said. */
   readonly mostHeldBytes?: number;
 }
+
+/** Bytes that are held besides the tensors at a cut: what does not fit is computed again for each look at it. */
+export const mostHeldBeside = 1e9;
 
 /** What became of a site. */
 export type SiteRecord =
@@ -67,7 +70,7 @@ export async function walk(
   steps: readonly OpenStep[],
   { onProgress = () => {}, finished = [], onBlock = () => {} }: WalkOptions = {},
 ): Promise<WalkResult> {
-  const { float, blocks, mostHeldBytes = 1e9 } = input;
+  const { float, blocks, mostHeldBytes = mostHeldBeside } = input;
   const records = steps.map(({ unusable }) => unusable.map(({ label, reason }) => skipped(label, reason)));
   const all: SolvedSite[] = [];
   let current = input.current;
@@ -88,13 +91,10 @@ export async function walk(
           // Then another round at these sites costs little, and the float network is computed once.
           await streams.hold({ float, current }, tappedBy(held), mostHeldBytes);
           const result = await solveTogether({ float, current }, group, streams);
-          const behind = valuesBehind(
-            current.graph,
-            group.sites.map((site) => site.value),
-          );
+          const changed = changedValues(current.graph, result.graph);
           current = withGraph(current, result.graph);
           solved.push(...result.solved);
-          held = held.filter(({ from, value }) => from === "float" || !behind.has(value));
+          held = held.filter(({ from, value }) => from === "float" || !changed.has(value));
           const kept = tappedBy(held);
           await streams.keep({
             float: [...block.inputs, ...kept.float],
@@ -184,14 +184,16 @@ function restore(graph: Graph, steps: readonly OpenStep[], solved: readonly Solv
   }, graph);
 }
 
-/** Some values and all that are computed from them. */
-function valuesBehind(graph: Graph, values: readonly ValueName[]): ReadonlySet<ValueName> {
-  const behind = new Set(values);
-  for (const node of graph.nodes) {
-    if (![...readsOf(node)].some((value) => behind.has(value))) continue;
-    for (const output of node.outputs) behind.add(output);
+/** What is computed otherwise after some rewrites: a weight or a grid that several nodes share changes at all of them. */
+function changedValues(before: Graph, after: Graph): ReadonlySet<ValueName> {
+  const known = new Set(before.nodes);
+  const constants = [...after.initializers].filter(([name, tensor]) => before.initializers.get(name) !== tensor);
+  const changed = new Set(constants.map(([name]) => name));
+  for (const node of after.nodes) {
+    if (known.has(node) && ![...readsOf(node)].some((value) => changed.has(value))) continue;
+    for (const output of node.outputs) changed.add(output);
   }
-  return behind;
+  return changed;
 }
 
 function skipped(label: string, reason: string): SiteRecord {

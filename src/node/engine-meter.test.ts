@@ -1,0 +1,49 @@
+import { afterAll, describe, expect, it } from "vitest";
+import { makeTestModel, someFloats } from "../../test/models.js";
+import { makeNode } from "../graph/node.js";
+import { EngineMeter } from "./engine-meter.js";
+import { createRuntimeEngine } from "./runtime-engine.js";
+
+const runtime = createRuntimeEngine({ threads: 1 });
+afterAll(() => runtime.close());
+
+const { model, feeds } = makeTestModel({
+  feeds: { x: someFloats([2, 8]) },
+  nodes: [makeNode("Relu", ["x"], ["y"])],
+  outputs: ["y"],
+});
+
+describe("EngineMeter", () => {
+  it("knows when each batch was done, by phase", async () => {
+    let phase = "first";
+    const meter = new EngineMeter(() => phase);
+    const engine = meter.meter(runtime);
+    const session = await engine.open(model);
+    await session.run(feeds);
+    await session.run(feeds);
+    phase = "second";
+    const held = [await engine.hold(feeds), await engine.hold(feeds), await engine.hold(feeds)];
+    await session.close();
+    expect(meter.passes.map((pass) => [pass.phase, pass.doneMs.length])).toEqual([
+      ["first", 2],
+      ["second", 3],
+    ]);
+    for (const { doneMs } of meter.passes) expect([...doneMs].sort((a, b) => a - b)).toEqual(doneMs);
+    for (const tensors of held) await engine.release(tensors.values());
+  });
+
+  it("knows what is held, and the most that was", async () => {
+    const meter = new EngineMeter(() => "");
+    const engine = meter.meter(runtime);
+    const session = await engine.open(model);
+    const fed = await engine.hold(feeds);
+    expect(meter.heldBytes).toBe(64);
+    const computed = await session.runAndHold(fed, ["y"]);
+    expect(meter.heldBytes).toBe(128);
+    await engine.release(fed.values());
+    expect(meter.heldBytes).toBe(64);
+    await engine.release(computed.values());
+    await session.close();
+    expect([meter.heldBytes, meter.mostHeldBytes]).toEqual([0, 128]);
+  });
+});

@@ -1,0 +1,96 @@
+import type { Engine, HeldTensor, Session } from "../engine/engine.js";
+import { bytesFor } from "../tensor/element-type.js";
+import { elementCount } from "../tensor/shape.js";
+import type { Pass } from "./extrapolate.js";
+
+type OpenPass = Pass & { readonly doneMs: number[] };
+
+/** Looks at what an engine is asked for: when it has done it, and how much it holds. */
+export class EngineMeter {
+  readonly #phaseNow: () => string;
+  readonly #passes: OpenPass[] = [];
+  readonly #held = new Map<number, number>();
+  #heldBytes = 0;
+  #mostHeldBytes = 0;
+
+  /** @param phaseNow what is under way */
+  constructor(phaseNow: () => string) {
+    this.#phaseNow = phaseNow;
+  }
+
+  get passes(): readonly Pass[] {
+    return this.#passes;
+  }
+
+  /** What is held now. */
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+
+  /** The most that was held at once. */
+  get mostHeldBytes(): number {
+    return this.#mostHeldBytes;
+  }
+
+  meter(engine: Engine): Engine {
+    let handingOver: OpenPass | undefined;
+    return {
+      name: engine.name,
+      open: async (model, options) => this.#meterSession(await engine.open(model, options)),
+      hold: async (tensors) => {
+        const held = await engine.hold(tensors);
+        const phase = this.#phaseNow();
+        if (handingOver?.phase !== phase) handingOver = this.#begin();
+        handingOver.doneMs.push(performance.now());
+        this.#keep(held.values());
+        return held;
+      },
+      release: (tensors) => {
+        const list = [...tensors];
+        this.#forget(list);
+        return engine.release(list);
+      },
+      close: () => engine.close(),
+    };
+  }
+
+  #meterSession(session: Session): Session {
+    const { doneMs } = this.#begin();
+    return {
+      ...session,
+      run: async (feeds, fetch) => {
+        const result = await session.run(feeds, fetch);
+        doneMs.push(performance.now());
+        return result;
+      },
+      runAndHold: async (feeds, values) => {
+        const held = await session.runAndHold(feeds, values);
+        doneMs.push(performance.now());
+        this.#keep(held.values());
+        return held;
+      },
+    };
+  }
+
+  #begin(): OpenPass {
+    const pass: OpenPass = { phase: this.#phaseNow(), doneMs: [] };
+    this.#passes.push(pass);
+    return pass;
+  }
+
+  #keep(tensors: Iterable<HeldTensor>): void {
+    for (const { held, type, shape } of tensors) {
+      const bytes = bytesFor(type, elementCount(shape));
+      this.#held.set(held, bytes);
+      this.#heldBytes += bytes;
+    }
+    this.#mostHeldBytes = Math.max(this.#mostHeldBytes, this.#heldBytes);
+  }
+
+  #forget(tensors: readonly HeldTensor[]): void {
+    for (const { held } of tensors) {
+      this.#heldBytes -= this.#held.get(held) ?? 0;
+      this.#held.delete(held);
+    }
+  }
+}

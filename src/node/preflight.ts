@@ -1,0 +1,125 @@
+import { basename } from "node:path";
+import { leavesTargetOpen, trialSamples, triedTargets } from "../choose-target.js";
+import { latencyTurns } from "../compare/outputs.js";
+import { withPlace } from "../errors.js";
+import { quantizeModel } from "../pipeline.js";
+import type { Recipe } from "../recipe/recipe.js";
+import { EngineMeter } from "./engine-meter.js";
+import { estimatePhases, peakBytes, type RunSize } from "./extrapolate.js";
+import { measure, samplesToMeasure } from "./measure.js";
+import { MemoryWatch } from "./memory-watch.js";
+import { sizeOfModelFile } from "./model-file.js";
+import { checkModelOutput, openDataFor, openModel } from "./model-source.js";
+import { PhaseClock } from "./phase-clock.js";
+import { filesRead, type QuantizeOptions } from "./quantize.js";
+import { openRecipe } from "./recipe-file.js";
+import { createRuntimeEngine, defaultMemoryBytes } from "./runtime-engine.js";
+import { SolveClock } from "./solve-clock.js";
+import { readShards } from "./statistics-files.js";
+
+/** What quantizing a model with some options would do and take. Time, memory and disk are estimates. */
+export interface Preflight {
+  /** How many samples it would run. */
+  readonly samples: number;
+  /** How many were run for this. */
+  readonly samplesRun: number;
+  readonly blocks: number;
+  /** Layers that would be quantized. */
+  readonly layers: number;
+  /** Layers that would stay in float. */
+  readonly skipped: number;
+  /** What the phases would take, in milliseconds: together the whole run. */
+  readonly elapsedMs: Readonly<Record<string, number>>;
+  /** The most that all processes of Recoup would have resident at once; undefined where the system does not tell. */
+  readonly memoryBytes: number | undefined;
+  /** The most that activations would take in temporary files: what does not fit into `memory`. */
+  readonly diskBytes: number;
+  /** Size of the small model as a file. */
+  readonly bytes: number;
+  readonly sourceBytes: number;
+  readonly sizeRatio: number;
+  readonly warnings: readonly string[];
+}
+
+/** Three batches have two times between them: one may be an exception. */
+const fewestBatches = 3;
+const fewestSamples = 8;
+
+/** How long the result is held against the original. */
+const measuredSamples = 3;
+const measuredTurns = 1;
+
+/**
+ * Tells what `quantize` with the same options would do and take, from a run over a few of its samples. Nothing is written
+ * but temporary files.
+ *
+ * @throws RecoupError as `quantize`
+ */
+export async function preflight(path: string, options: QuantizeOptions): Promise<Preflight> {
+  const { threads, memory = defaultMemoryBytes, signal, output } = options;
+  const source = openModel(path);
+  if (output !== undefined) checkModelOutput(output, [...source.files, ...filesRead(options)]);
+  const recipe = openRecipe(options);
+  const samples = await openDataFor(source, options.data, { preprocess: options.preprocess });
+  const shards = options.fromStatistics && (await readShards(options.fromStatistics));
+  const clock = new PhaseClock(options.onProgress);
+  const meter = new EngineMeter(() => clock.phase ?? "");
+  const watch = new MemoryWatch(() => meter.heldBytes);
+  const solving = new SolveClock(watch.look);
+  const engine = meter.meter(createRuntimeEngine({ threads, memoryBytes: memory, signal }));
+  let chosen = { all: 0, run: 0 };
+  const samplesToRun = (all: number, batchSize: number) => {
+    chosen = { all, run: Math.min(all, Math.max(fewestBatches * batchSize, fewestSamples)) };
+    return chosen.run;
+  };
+  try {
+    const rehearsal = { samplesToRun, replaceSteps: solving.replaceSteps };
+    const task = { model: source.model, recipe, samples, engine, shards, onProgress: clock.enter, rehearsal };
+    const { model, report } = await quantizeModel(task);
+    await engine.close();
+    clock.enter("measure", 0);
+    const indices = samplesToMeasure(samples, recipe);
+    const [measuredMs, turnsMs]: number[][] = [[], []];
+    const small = { model, path: output ?? "the quantized model" };
+    await measure(source, small, samples, indices.slice(0, measuredSamples), {
+      threads,
+      signal,
+      turns: measuredTurns,
+      onSample: () => measuredMs.push(performance.now()),
+      onTurn: () => turnsMs.push(performance.now()),
+    });
+    const { passes, mostHeldBytes } = meter;
+    const { skippedMs } = solving;
+    const elapsedMs = clock.finish();
+    const rehearsed = { samples: chosen.run, elapsedMs, passes, skippedMs, measuredMs, turnsMs };
+    const trials = trialsOf(recipe, chosen.all);
+    const run = { samples: chosen.all, measured: indices.length, turns: latencyTurns, trials };
+    const ratio = chosen.all / chosen.run;
+    const bytes = sizeOfModelFile(model);
+    return {
+      samples: chosen.all,
+      samplesRun: chosen.run,
+      blocks: report.blocks,
+      layers: report.layers.length,
+      skipped: report.skipped.length,
+      elapsedMs: estimatePhases(rehearsed, run),
+      memoryBytes: watch.samples.length > 0 ? peakBytes(watch.samples, ratio, memory) : undefined,
+      diskBytes: Math.max(0, Math.round(mostHeldBytes * ratio) - memory),
+      bytes,
+      sourceBytes: source.bytes,
+      sizeRatio: bytes / source.bytes,
+      warnings: report.warnings,
+    };
+  } catch (error) {
+    throw withPlace(error, { file: basename(path) });
+  } finally {
+    watch.stop();
+    await engine.close();
+  }
+}
+
+function trialsOf({ formats }: Recipe, samples: number): RunSize["trials"] {
+  const isOpen = formats.some(({ weight }) => weight !== "float" && leavesTargetOpen(weight.rounding));
+  const trial = isOpen ? trialSamples(Array.from({ length: samples }, (_, i) => i)) : undefined;
+  return trial && { count: triedTargets, fitted: trial.fitted.length, held: trial.held.length };
+}
