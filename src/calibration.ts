@@ -6,10 +6,9 @@ import type { Engine } from "./engine/engine.js";
 import { RecoupError } from "./errors.js";
 import type { ValueName } from "./graph/graph.js";
 import { type Model, opsetOf } from "./graph/model.js";
-import type { ValueTypes } from "./graph/value-types.js";
 import type { Detail } from "./math/distribution.js";
 import type { ActivationSite } from "./quantize/choose-activations.js";
-import type { LayerChoice } from "./quantize/choose-layers.js";
+import type { PlannedNetwork } from "./quantize/choose-layers.js";
 import { neededDetails } from "./quantize/estimate-ranges.js";
 import { activationSites } from "./quantize/quantize.js";
 import type { Recipe } from "./recipe/recipe.js";
@@ -24,13 +23,6 @@ export interface CalibrationTask {
   readonly recipe: Recipe;
   readonly samples: Samples;
   readonly engine: Engine;
-}
-
-/** A float network and the layers of it that are to be quantized. */
-export interface PlannedNetwork {
-  readonly float: Model;
-  readonly types: ValueTypes;
-  readonly choice: LayerChoice;
 }
 
 /** What calibration looks at: which values, what of them, and on which samples. */

@@ -1,6 +1,6 @@
 import { observeSamples, planCalibration } from "./calibration.js";
 import { RecoupError } from "./errors.js";
-import { planQuantization, type QuantizeTask } from "./pipeline.js";
+import { planQuantization, preparePlan, type QuantizeTask } from "./pipeline.js";
 import { describeData, describeRun } from "./shards/header.js";
 import { checkShard, type Shard, samplesOfShard } from "./shards/shard.js";
 import type { ShardStatistics } from "./shards/statistics-file.js";
@@ -26,8 +26,11 @@ export interface ShardOutcome {
 export async function measureShard(task: ShardTask): Promise<ShardOutcome> {
   const { shard, samples, onProgress } = task;
   checkShard(shard);
-  const plan = await planQuantization(task);
-  const calibration = await planCalibration(task, plan);
+  const planned = await planQuantization(task);
+  const first = await planCalibration(task, planned);
+  // Steps that change the float network look at all samples: then every shard measures the same network.
+  const plan = await preparePlan(task, planned, first.indices, first.batchSize);
+  const calibration = plan === planned ? first : await planCalibration(task, plan);
   if (calibration.details.size === 0) {
     throw new RecoupError("quantize/nothing-to-do", "keeps all activations in float: there is nothing to measure");
   }

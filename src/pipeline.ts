@@ -5,7 +5,6 @@ import { chooseTarget } from "./choose-target.js";
 import { cleanModel } from "./clean/index.js";
 import { raiseOpset } from "./clean/opset/raise-opset.js";
 import { compareOutputs } from "./compare/outputs.js";
-import type { OpenStep } from "./compensate/step.js";
 import { chooseSamples } from "./data/choose.js";
 import { fingerprintOf } from "./data/fingerprint.js";
 import { type Prefetched, prefetch } from "./data/prefetch.js";
@@ -16,11 +15,11 @@ import { inferValueTypes } from "./engine/infer-types.js";
 import { RecoupError } from "./errors.js";
 import { type Model, opsetOf, withGraph } from "./graph/model.js";
 import { refuseNotANumber } from "./graph/not-a-number.js";
-import type { ValueTypes } from "./graph/value-types.js";
 import { findLayers } from "./operators/index.js";
 import { isQuantized } from "./operators/quantized.js";
-import { prepareForIntegers } from "./prepare/index.js";
-import { chooseLayers, type LayerChoice } from "./quantize/choose-layers.js";
+import { preparationsOf, prepareNetwork } from "./preparation.js";
+import { prepareForIntegers } from "./prepare/for-integers.js";
+import { chooseLayers, type LayerChoice, type PlannedNetwork } from "./quantize/choose-layers.js";
 import { estimateRanges } from "./quantize/estimate-ranges.js";
 import { lowerToIntegers } from "./quantize/lower.js";
 import { describeLayers, quantize } from "./quantize/quantize.js";
@@ -30,7 +29,9 @@ import { refine, walkBatchSize } from "./refinement.js";
 import { type RunReport, recordActivations, recordLayers, recordSkipped } from "./report/run-report.js";
 import { describeRun } from "./shards/header.js";
 import type { ShardStatistics } from "./shards/statistics-file.js";
+import type { OpenStep } from "./step/step.js";
 import { version } from "./version.js";
+import type { StepResult } from "./walk/solve-sites.js";
 
 /** What a run is told; the same task gives the same bytes. */
 export interface QuantizeTask {
@@ -65,11 +66,10 @@ export interface QuantizeOutcome {
   readonly report: RunReport;
 }
 
-/** A float network with everything that is decided on it before samples run. */
-export interface Plan {
-  readonly float: Model;
-  readonly types: ValueTypes;
-  readonly choice: LayerChoice;
+/** A float network with everything that is decided on it before its ranges are looked for. */
+export interface Plan extends PlannedNetwork {
+  /** What the steps did that change the float network. */
+  readonly prepared: readonly StepResult[];
   readonly clean: RunReport["clean"];
   /** What a user should know of the recipe. */
   readonly warnings: readonly string[];
@@ -98,11 +98,14 @@ export async function quantizeModel(task: QuantizeTask): Promise<QuantizeOutcome
 async function quantizeSamples(task: QuantizeTask, read: Prefetched): Promise<QuantizeOutcome> {
   const { recipe, engine, samples, rehearsal } = task;
   const progress = task.onProgress ?? (() => {});
-  const plan = await planQuantization(task);
-
-  const calibration = await planCalibration(task, plan);
+  const planned = await planQuantization(task);
+  const first = await planCalibration(task, planned);
+  const run = rehearsal
+    ? first.indices.slice(0, rehearsal.samplesToRun(first.indices.length, first.batchSize))
+    : first.indices;
+  const plan = await preparePlan(task, planned, run, first.batchSize);
+  const calibration = plan === planned ? first : await planCalibration(task, plan);
   const { sites, indices, batchSize } = calibration;
-  const run = rehearsal ? indices.slice(0, rehearsal.samplesToRun(indices.length, batchSize)) : indices;
   const fingerprint = await samples.fingerprint(indices);
   const checkpoint = await Checkpoint.open(task.checkpoint, () => describeTask(task, calibration, fingerprint));
   const ranges = await checkpoint.ranges(async () => {
@@ -157,7 +160,7 @@ async function quantizeSamples(task: QuantizeTask, read: Prefetched): Promise<Qu
       skipped: recordSkipped(plan.choice),
       activations: recordActivations(refined.groups),
       targetTrials: trials,
-      steps: refined.steps,
+      steps: [...plan.prepared, ...refined.steps],
       warnings: [...plan.warnings, ...samples.warnings, ...checkpoint.warnings, ...check],
     },
   };
@@ -200,9 +203,31 @@ export async function planModel(model: Model, recipe: Recipe, engine: Engine): P
     float,
     types,
     choice,
+    prepared: [],
     clean: cleaned.steps,
     warnings: [...warnOfQuantized(model), ...warnOfPatterns(recipe, model, float)],
   };
+}
+
+/**
+ * Takes the float network of a plan through the steps of its recipe that change it.
+ *
+ * @param indices of the samples that such steps may look at
+ * @returns the same plan where there are none
+ * @throws RecoupError as `prepareNetwork`
+ */
+export async function preparePlan(
+  { recipe, engine, samples }: Pick<QuantizeTask, "recipe" | "engine" | "samples">,
+  plan: Plan,
+  indices: readonly number[],
+  batchSize: number,
+): Promise<Plan> {
+  if (preparationsOf(recipe).length === 0) return plan;
+  const { float, types, choice } = plan;
+  const batches = () => inBatches(samples.read(indices), batchSize);
+  const batchCount = Math.ceil(indices.length / batchSize);
+  const { steps, ...prepared } = await prepareNetwork({ engine, recipe, float, types, choice, batches, batchCount });
+  return { ...plan, ...prepared, prepared: steps };
 }
 
 /** Layers are chosen by the names that they have in the cleaned network. */

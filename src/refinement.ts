@@ -1,10 +1,8 @@
 import type { Block } from "./blocks/blocks.js";
 import { findLayerBlocks } from "./blocks/layer-blocks.js";
 import { compensations } from "./compensate/index.js";
-import type { OpenStep, SiteLayer } from "./compensate/step.js";
 import type { NamedFeeds } from "./engine/batch.js";
 import type { Engine } from "./engine/engine.js";
-import { RecoupError } from "./errors.js";
 import type { ValueName } from "./graph/graph.js";
 import { type Model, withGraph } from "./graph/model.js";
 import { createNameSource } from "./graph/names.js";
@@ -21,7 +19,10 @@ import type { QuantizedRows } from "./quantize/weight.js";
 import type { Recipe } from "./recipe/recipe.js";
 import { gptqObstacle, gptqRounding, roundingName } from "./round/gptq.js";
 import { liveRanges, rangesName } from "./round/live-ranges.js";
-import { mostHeldBeside, type SiteRecord, type WalkOptions, walk } from "./walk/walk.js";
+import type { OpenStep, SiteLayer } from "./step/step.js";
+
+import type { SiteRecord, StepResult } from "./walk/solve-sites.js";
+import { mostHeldBeside, type WalkOptions, walk } from "./walk/walk.js";
 
 /** How many samples a walk runs at once: so that there are two batches, so that what is found on one half can be tried on the other. */
 export function walkBatchSize(sampleCount: number, batchSize: number): number {
@@ -50,13 +51,6 @@ export interface RefineOptions extends WalkOptions {
     /** What the walk takes instead of the steps. */
     replaceSteps(steps: readonly OpenStep[]): readonly OpenStep[];
   };
-}
-
-export interface StepResult {
-  readonly name: string;
-  /** What became of the sites that were solved, in words: "layers compensated". */
-  readonly outcome: string;
-  readonly sites: readonly SiteRecord[];
 }
 
 export interface Refined {
@@ -110,9 +104,9 @@ function openSteps(
   const live = quantized.groups.filter(({ format }) => format.rangeFrom === "quantized");
   const steps = [
     // Without a weight to round it still tells why.
-    ...(quantized.unrounded.length > 0 ? [gptqRounding(waiting, target)] : []),
-    ...recipe.steps.map(({ use }) => stepNamed(use)),
-    ...(live.length > 0 ? [liveRanges(live, blocks)] : []),
+    ...(quantized.unrounded.length > 0 ? [{ step: gptqRounding(waiting, target), options: {} }] : []),
+    ...compensationsOf(recipe),
+    ...(live.length > 0 ? [{ step: liveRanges(live, blocks), options: {} }] : []),
   ];
   const layers = choice.layers.map(
     ({ layer }): SiteLayer => ({
@@ -122,7 +116,9 @@ function openSteps(
       outputAxis: layer.outputAxis,
     }),
   );
-  return steps.map((step) => step.open({ float: float.graph, types, layers, current: graph, batches: batchCount }));
+  const plans = choice.layers;
+  const context = { float: float.graph, types, layers, plans, current: graph, batches: batchCount };
+  return steps.map(({ step, options }) => step.open(context, options));
 }
 
 /** Solutions by the values that they change. */
@@ -178,8 +174,10 @@ function roundUnfit({ float, types, quantized }: RefinementTask): Unfit {
   return { model: withGraph(quantized.model, graph), waiting, rounded, records };
 }
 
-function stepNamed(use: string) {
-  const step = compensations.find((candidate) => candidate.name === use);
-  if (!step) throw new RecoupError("recipe/invalid", "is no step", { field: use });
-  return step;
+/** The steps of a recipe that go on the walk, in its order. */
+function compensationsOf(recipe: Recipe) {
+  return recipe.steps.flatMap(({ use, ...options }) => {
+    const step = compensations.find((candidate) => candidate.name === use);
+    return step === undefined ? [] : [{ step, options }];
+  });
 }

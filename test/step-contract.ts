@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest";
-import type { AnyStep } from "../src/compensate/step.js";
 import type { Engine, Feeds } from "../src/engine/engine.js";
 import type { Model } from "../src/graph/model.js";
 import { encodeModel, joinChunks } from "../src/onnx/model.js";
+import type { AnyStep } from "../src/step/step.js";
 import { isFloatType } from "../src/tensor/element-type.js";
 import { elementCount } from "../src/tensor/shape.js";
 import { float32Tensor, float32Values } from "../src/tensor/tensor.js";
-import type { SiteRecord } from "../src/walk/walk.js";
+import type { SiteRecord } from "../src/walk/solve-sites.js";
 import { runModel, someFloats } from "./models.js";
 import { makeChain, makeResidualNet, makeTransformer } from "./networks.js";
 import { roundWeights, walkThrough } from "./walking.js";

@@ -1,6 +1,4 @@
 import { findLayerBlocks } from "../src/blocks/layer-blocks.js";
-import { compensations } from "../src/compensate/index.js";
-import type { AnyStep, StepContext } from "../src/compensate/step.js";
 import type { NamedFeeds } from "../src/engine/batch.js";
 import type { Engine, Feeds } from "../src/engine/engine.js";
 import { inferValueTypes } from "../src/engine/infer-types.js";
@@ -8,9 +6,12 @@ import { buildGraph } from "../src/graph/graph.js";
 import { type Model, withGraph } from "../src/graph/model.js";
 import { labelOf } from "../src/graph/node.js";
 import { findLayers } from "../src/operators/index.js";
+import type { AnyStep, StepContext } from "../src/step/step.js";
+import { steps } from "../src/steps.js";
 import { elementCount } from "../src/tensor/shape.js";
 import { float32Values, floatTensor, type Tensor } from "../src/tensor/tensor.js";
-import { type SiteRecord, type WalkInput, walk } from "../src/walk/walk.js";
+import type { SiteRecord } from "../src/walk/solve-sites.js";
+import { type WalkInput, walk } from "../src/walk/walk.js";
 
 /** Stands for a quantized network: every weight rounded to multiples of a unit, nothing else changed. */
 export function roundWeights(model: Model, unit = 0.4): Model {
@@ -48,7 +49,7 @@ export async function prepareWalk(
     found.map((layer) => layer.node),
   );
   const batches = samples.map((feeds, i): NamedFeeds => ({ id: `sample ${i}`, feeds }));
-  const context = { float: graph, types, layers, current: current.graph, batches: batches.length };
+  const context = { float: graph, types, layers, plans: [], current: current.graph, batches: batches.length };
   return { input: { engine, float, current, types, blocks, batches }, context };
 }
 
@@ -66,7 +67,7 @@ export async function walkThrough(
 }
 
 export function stepNamed(name: string): AnyStep {
-  const step = compensations.find((candidate) => candidate.name === name);
+  const step = steps.find((candidate) => candidate.name === name);
   if (!step) throw new Error(`there is no step ${name}`);
   return step;
 }

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { memoryStore } from "../../test/memory-store.js";
 import { RecoupError } from "../errors.js";
-import type { SolvedSite } from "../walk/walk.js";
+import type { SolvedSite } from "../walk/solve-sites.js";
 import { Checkpoint, type CheckpointOptions } from "./checkpoint.js";
 import type { RunDescription } from "./run-description.js";
 

@@ -1,11 +1,11 @@
 import { writeFileSync } from "node:fs";
 import { Command } from "commander";
-import { compensations } from "../compensate/index.js";
 import { printable, RecoupError } from "../errors.js";
 import { describeDb } from "../evaluate/outputs.js";
 import { checkDistinct, checkOutput, filesWritten } from "../node/model-source.js";
 import { filesRead, type Quantized, type QuantizeOptions, quantize } from "../node/quantize.js";
 import { renderReport } from "../report/html.js";
+import { steps } from "../steps.js";
 import { byteSize, commaList } from "./arguments.js";
 import { CheckpointNotes } from "./checkpoint-notes.js";
 import { formatBytes, formatJson, formatMs, formatNats, formatPercent, formatRatio, formatTable } from "./format.js";
@@ -28,7 +28,7 @@ export function quantizeCommand(signal: AbortSignal): Command {
     .option("--from-statistics <files...>", "ranges from what recoup statistics wrote, every shard of it")
     .option("--memory <size>", "activations kept in memory, others in files (default: 512MB)", byteSize("--memory"));
   return addRecipeOptions(command)
-    .option("--steps <names>", `compensations, in order: ${stepHelp()} (default: none)`, commaList)
+    .option("--steps <names>", `steps, in order: ${stepHelp()} (default: none)`, commaList)
     .option("--resume", "go on where the same command broke off, from OUTPUT.checkpoint")
     .option("--dry-run", "run a few samples, tell what the whole run would take (time, memory, disk), write nothing")
     .option("--report <file>", "write a report for people, in HTML")
@@ -167,5 +167,5 @@ function writeText(path: string, text: string): void {
 }
 
 function stepHelp(): string {
-  return compensations.map(({ name }) => name).join(", ");
+  return steps.map(({ name }) => name).join(", ");
 }

@@ -180,7 +180,7 @@ describe("the sites of bias compensation", () => {
     }).model;
     const layers = ["y", "gone"].map((output) => ({ label: output, opType: "Gemm", output, outputAxis: -1 }));
     expect(
-      stepNamed("bc").open({ float: graph, current: graph, types: new Map(), layers, batches: 1 }).unusable,
+      stepNamed("bc").open({ float: graph, current: graph, types: new Map(), layers, plans: [], batches: 1 }).unusable,
     ).toEqual([
       { label: "y", reason: "the type or rank of its output is unknown" },
       { label: "gone", reason: "its output was folded away" },

@@ -3,10 +3,10 @@ import type { Graph, ValueName } from "../graph/graph.js";
 import { onlyConsumer } from "../graph/node.js";
 import { elementTypeOf, shapeOf } from "../graph/value-types.js";
 import { type Limits, limitsOf } from "../operators/limits.js";
+import { defineStep, type Outcome, type Round, type Site, type SiteLayer, type StepContext } from "../step/step.js";
 import { isFloatType } from "../tensor/element-type.js";
 import { resolveAxis } from "../tensor/shape.js";
 import { addToBias, type BiasPlace, biasedOutput, biasObstacle } from "./fold-bias.js";
-import { defineStep, type Outcome, type Round, type Site, type SiteLayer, type StepContext } from "./step.js";
 
 /** What is added to a layer's bias, `[C]`. */
 type Bias = Float64Array;
@@ -27,10 +27,11 @@ const limitedRounds = 3;
  *
  * @see Gong et al., Bias Compensation, arXiv:2404.01892, section 3; docs/methods/bias-compensation.md
  */
-export const biasCompensation = defineStep<BiasSite, readonly [OutputError], Bias>({
+export const biasCompensation = defineStep<Record<never, never>, BiasSite, readonly [OutputError], Bias>({
   name: "bc",
   summary: "bias compensation: moves each layer's bias so that its mean error vanishes (no cost at run time)",
   outcome: "layers compensated",
+  options: {},
   sites(context) {
     const described = context.layers.map((layer) => describeSite(context, layer));
     return {

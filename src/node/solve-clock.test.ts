@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import type { OpenSite, OpenStep } from "../compensate/step.js";
 import { buildGraph } from "../graph/graph.js";
+import type { OpenSite, OpenStep } from "../step/step.js";
 import { SolveClock, sitesToSolve, skippedMs } from "./solve-clock.js";
 
 describe("sitesToSolve", () => {
@@ -51,6 +51,7 @@ describe("SolveClock", () => {
       measure: () => [],
       advance: answer("solved"),
       restore: () => ({ label }),
+      weightRanges: () => new Map(),
       standIn: work === undefined ? undefined : { work, advance: answer("stood in for") },
     };
   };

@@ -5,7 +5,7 @@ import type { Model } from "../graph/model.js";
 import { makeNode } from "../graph/node.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
 import { float32Tensor, float32Values } from "../tensor/tensor.js";
-import { prepareForIntegers } from "./index.js";
+import { prepareForIntegers } from "./for-integers.js";
 
 const engine = createRuntimeEngine({ threads: 1 });
 afterAll(() => engine.close());

@@ -1,4 +1,5 @@
 import type { Graph, Node, ValueName } from "../graph/graph.js";
+import type { Model } from "../graph/model.js";
 import { isOperator, labelOf } from "../graph/node.js";
 import { elementTypeOf, type ValueTypes } from "../graph/value-types.js";
 import type { FoundLayers } from "../operators/index.js";
@@ -34,6 +35,13 @@ export interface LayerChoice {
   readonly layers: readonly LayerPlan[];
   readonly products: readonly ProductPlan[];
   readonly skipped: readonly { readonly node: Node; readonly reason: string }[];
+}
+
+/** A float network and the layers of it that are to be quantized. */
+export interface PlannedNetwork {
+  readonly float: Model;
+  readonly types: ValueTypes;
+  readonly choice: LayerChoice;
 }
 
 /** Gives every layer its formats: what was wished, as far as the runtime has a kernel for it. */

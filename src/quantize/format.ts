@@ -1,3 +1,5 @@
+import type { Range } from "../math/distribution.js";
+
 /** How many values share a scale. Groups are runs of `groupSize` input columns of one output channel. */
 export type Granularity =
   | { readonly kind: "per-tensor" }
@@ -15,6 +17,8 @@ export interface WeightFormat {
   readonly symmetric: boolean;
   /** Name of a range estimator; all values fit where none is given. */
   readonly range?: string;
+  /** Ends that a preparation has found, a pair for each row or one for the whole weight: the estimator then has no say. */
+  readonly ends?: readonly Range[];
   /** To nearest where nothing is given. */
   readonly rounding?: Rounding;
 }

@@ -58,7 +58,11 @@ export function chooseWeightGrids(
   let group = 0;
   for (const [start, end] of groupBounds(rowCount, columns, groupSize, isWhole)) {
     const bound = smallestScales && !isWhole ? smallestScales[Math.floor(start / columns)] : maximum(smallestScales);
-    const grid = chooseWeightGrid(rows, start, end, format, bound);
+    const known = format.ends?.[isWhole ? 0 : Math.floor(start / columns)];
+    const grid =
+      known === undefined
+        ? chooseWeightGrid(rows, start, end, format, bound)
+        : gridOfRange(known, format, codeLimits(format), bound ?? 0);
     scales[group] = grid.scale;
     zeroPoints[group] = grid.zeroPoint;
     group++;

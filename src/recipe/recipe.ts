@@ -1,7 +1,8 @@
 import * as z from "zod";
-import { compensations } from "../compensate/index.js";
 import { RecoupError } from "../errors.js";
 import { rangeEstimators } from "../quantize/estimators/index.js";
+import { describeOption, type Option, type OptionValues } from "../step/options.js";
+import { steps } from "../steps.js";
 
 const bits = z.union(
   [z.literal(2), z.literal(3), z.literal(4), z.literal(5), z.literal(6), z.literal(7), z.literal(8)],
@@ -70,10 +71,42 @@ const format = object("a format rule", {
   activation: z.union([z.literal("float"), activation], formatOrFloat).prefault({}),
 });
 
-const stepNames = compensations.map((step) => step.name) as [string, ...string[]];
+const stepNames = steps.map(({ name }) => name) as [string, ...string[]];
 const stepError = { error: `must be a step, by name (${stepNames.join(", ")}) or as {"use": name}` };
-const stepName = z.enum(stepNames, stepError);
-const step = z.union([stepName.transform((use) => ({ use })), object("a step", { use: stepName })], stepError);
+const stepObjects = steps.map(({ name, options }) => {
+  const fields = Object.entries(options).map(([key, option]) => [key, schemaOf(option)] as const);
+  return object("a step", { use: z.literal(name), ...Object.fromEntries(fields) });
+}) as unknown as readonly [StepObject, ...StepObject[]];
+const step = z.union(
+  [
+    z.enum(stepNames, stepError).transform((use) => stepObjects[stepNames.indexOf(use)].parse({ use })),
+    z.discriminatedUnion("use", stepObjects, stepError),
+  ],
+  stepError,
+);
+
+/** A step by its name, with what is set of its options. */
+export type StepRule = { readonly use: string } & OptionValues;
+
+type StepObject = z.ZodObject<{ use: z.ZodLiteral<string> }> & z.ZodType<StepRule, StepRule>;
+
+function schemaOf(option: Option) {
+  const error = `must be ${describeOption(option)}`;
+  switch (option.kind) {
+    case "number": {
+      const number = option.isWhole ? z.int(error) : z.number(error);
+      const bounded = number.min(option.least, error).max(option.most, error);
+      const words = option.words ?? [];
+      return (words.length === 0 ? bounded : z.union([bounded, z.enum(words, error)], error)).default(
+        option.default as number,
+      );
+    }
+    case "choice":
+      return z.enum(option.choices, error).default(option.default);
+    case "switch":
+      return z.boolean(error).default(option.default);
+  }
+}
 
 /** What a user writes in a recipe file. The first format that matches a layer holds for it. */
 export const recipeSchema = object("a recipe", {

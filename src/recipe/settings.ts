@@ -19,6 +19,7 @@ export interface Settings {
   /** The target of GPTQ. */
   readonly target?: string;
   readonly storage?: string;
+  /** By name; options behind it as in `nbc:alpha=0.3:rho=1`. */
   readonly steps?: readonly string[];
   /** In addition to what the recipe skips. */
   readonly skip?: readonly string[];
@@ -42,7 +43,7 @@ export function resolveRecipe(recipe: RecipeInput | undefined, settings: Setting
       weight: rule.weight === "float" ? "float" : editWeight(rule.weight, settings),
       activation: editActivation(rule.activation, settings),
     })),
-    steps: settings.steps?.filter((step) => step !== "none").map((use) => ({ use })) ?? base.steps,
+    steps: settings.steps?.filter((step) => step !== "none").map(stepOf) ?? base.steps,
     skip: [...base.skip, ...(settings.skip ?? [])],
     storage: settings.storage ?? base.storage,
     samples: settings.samples ?? base.samples,
@@ -59,6 +60,21 @@ export function resolveRecipe(recipe: RecipeInput | undefined, settings: Setting
       { cause: error },
     );
   }
+}
+
+/** `nbc:alpha=0.3:rho=1` is the step `nbc` with two options set. */
+function stepOf(text: string): unknown {
+  const [use, ...options] = text.split(":");
+  const entries = options.map((option) => {
+    const at = option.indexOf("=");
+    return at < 0 ? [option, undefined] : [option.slice(0, at), settingOf(option.slice(at + 1))];
+  });
+  return { use, ...Object.fromEntries(entries) };
+}
+
+function settingOf(text: string): number | string | boolean {
+  if (text === "true" || text === "false") return text === "true";
+  return /^-?(\d+\.?\d*|\.\d+)(e-?\d+)?$/i.test(text) ? Number(text) : text;
 }
 
 type WeightRule = Exclude<Recipe["formats"][number]["weight"], "float">;

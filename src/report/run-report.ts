@@ -5,7 +5,7 @@ import type { Granularity } from "../quantize/format.js";
 import type { ActivationGroup } from "../quantize/group-activations.js";
 import type { QuantizedLayer } from "../quantize/quantize.js";
 import type { Recipe } from "../recipe/recipe.js";
-import type { SiteRecord } from "../walk/walk.js";
+import type { StepResult } from "../walk/solve-sites.js";
 
 /** What a run did, left alone and why, as data: the same content as the report for people. */
 export interface RunReport {
@@ -21,7 +21,8 @@ export interface RunReport {
   readonly activations: readonly ActivationRecord[];
   /** What was tried where a rounding left its target open; the one with the smallest error was taken. */
   readonly targetTrials: readonly TargetTrialRecord[];
-  readonly steps: readonly StepRecord[];
+  /** Preparations of the float network first. */
+  readonly steps: readonly StepResult[];
   readonly warnings: readonly string[];
 }
 
@@ -78,13 +79,6 @@ export interface TargetTrialRecord {
   /** In nats. */
   readonly kl: number;
   readonly sqnrDb: number;
-}
-
-export interface StepRecord {
-  readonly name: string;
-  /** What became of the sites that were solved, in words: "layers compensated". */
-  readonly outcome: string;
-  readonly sites: readonly SiteRecord[];
 }
 
 /** @param sqnrDb of the weights, by their names */

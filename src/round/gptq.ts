@@ -2,14 +2,6 @@ import { type Cross, CrossStatistic } from "../calibrate/cross.js";
 import { type Gram, GramStatistic } from "../calibrate/gram.js";
 import type { InputSite } from "../calibrate/input-matrix.js";
 import type { Tap } from "../calibrate/statistic.js";
-import {
-  type AnyStep,
-  defineStep,
-  type Outcome,
-  type Site,
-  type StatisticsOf,
-  type StepContext,
-} from "../compensate/step.js";
 import type { Graph, ValueName } from "../graph/graph.js";
 import { createNameSource } from "../graph/names.js";
 import { isOperator, labelOf } from "../graph/node.js";
@@ -25,6 +17,14 @@ import {
   writeRounded,
 } from "../quantize/round-weights.js";
 import type { QuantizedRows } from "../quantize/weight.js";
+import {
+  type AnyStep,
+  defineStep,
+  type Outcome,
+  type Site,
+  type StatisticsOf,
+  type StepContext,
+} from "../step/step.js";
 import { type FactorOnce, rememberFactors } from "./factors.js";
 import { roundGroups } from "./round-groups.js";
 
@@ -56,8 +56,9 @@ const mostRows = 32_768;
 export function gptqRounding(weights: readonly WeightToRound[], automatic: RoundingTarget): AnyStep {
   const shared: SharedConstants = new Map();
   const factorOnce = rememberFactors();
-  return defineStep<GptqSite, Found, QuantizedRows>({
+  return defineStep<Record<never, never>, GptqSite, Found, QuantizedRows>({
     name: roundingName,
+    options: {},
     outcome: "weights rounded",
     summary: "rounds weights column by column, each making up for the error of those before it",
     sites: (context) => ({

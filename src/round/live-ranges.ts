@@ -3,15 +3,6 @@ import { HistogramStatistic } from "../calibrate/histogram.js";
 import { MovingAverageStatistic } from "../calibrate/moving-average.js";
 import { RangeStatistic } from "../calibrate/range.js";
 import type { Tap } from "../calibrate/statistic.js";
-import {
-  type AnyStep,
-  defineStep,
-  type Outcome,
-  type Site,
-  type StatisticsOf,
-  type StepContext,
-  type UnusableSite,
-} from "../compensate/step.js";
 import { type Graph, readsOf, type ValueName } from "../graph/graph.js";
 import type { Distribution, Observed, Range } from "../math/distribution.js";
 import type { ActivationSite } from "../quantize/choose-activations.js";
@@ -20,6 +11,15 @@ import { type ActivationGrid, chooseActivationGrid, levelsOfGrid } from "../quan
 import { uniteRanges } from "../quantize/group-activations.js";
 import type { QuantizedGroup } from "../quantize/quantize.js";
 import { gridTensors } from "../quantize/write-activations.js";
+import {
+  type AnyStep,
+  defineStep,
+  type Outcome,
+  type Site,
+  type StatisticsOf,
+  type StepContext,
+  type UnusableSite,
+} from "../step/step.js";
 
 interface RangeSite extends Site {
   readonly float: Graph;
@@ -40,8 +40,9 @@ const statisticsPerValue = 3;
  * @param blocks of the walk: only what lies in one block can be looked at together
  */
 export function liveRanges(groups: readonly QuantizedGroup[], blocks: readonly Block[]): AnyStep {
-  return defineStep<RangeSite, Found, Range>({
+  return defineStep<Record<never, never>, RangeSite, Found, Range>({
     name: rangesName,
+    options: {},
     outcome: "grids of activations fitted again",
     summary: "looks for the ranges of activations again where the network is quantized up to there",
     sites: (context) => sitesOf(context, groups, blocks),

@@ -84,7 +84,14 @@ describe("walk", () => {
     const { float, types, quantized } = prepared.task;
     const { batches } = prepared;
     const blocks = findBlocks(float.graph, types, new Set(), new Set());
-    const context = { float: float.graph, types, layers: [], current: quantized.model.graph, batches: batches.length };
+    const context = {
+      float: float.graph,
+      types,
+      layers: [],
+      plans: [],
+      current: quantized.model.graph,
+      batches: batches.length,
+    };
     const groups = quantized.groups.filter(({ format }) => format.rangeFrom === "quantized");
     const results = [];
     for (const mostHeldBytes of [0, 1e9]) {

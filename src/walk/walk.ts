@@ -1,14 +1,15 @@
 import type { Block } from "../blocks/blocks.js";
-import type { Share, Statistic, Tap } from "../calibrate/statistic.js";
-import type { OpenSite, OpenStep, Solved } from "../compensate/step.js";
+import type { Tap } from "../calibrate/statistic.js";
 import type { NamedFeeds } from "../engine/batch.js";
 import type { Engine } from "../engine/engine.js";
 import { type Graph, readsOf, type ValueName } from "../graph/graph.js";
 import { type Model, withGraph } from "../graph/model.js";
 import { applyPatch } from "../graph/patch.js";
 import type { ValueTypes } from "../graph/value-types.js";
+import type { OpenStep } from "../step/step.js";
 import { groupByDepth } from "./depth.js";
-import { type Networks, Streams, tappedBy } from "./streams.js";
+import { type SiteGroup, type SiteRecord, type SolvedSite, skipped, solveSites } from "./solve-sites.js";
+import { Streams, tappedBy } from "./streams.js";
 
 /** The two networks that the walk goes through side by side: values of the same name mean the same in both. */
 export interface WalkInput {
@@ -25,28 +26,12 @@ export interface WalkInput {
 /** Bytes that are held besides the tensors at a cut: what does not fit is computed again for each look at it. */
 export const mostHeldBeside = 1e9;
 
-/** What became of a site. */
-export type SiteRecord =
-  | (Solved & { readonly label: string; readonly kind: "solved" })
-  | { readonly label: string; readonly kind: "skipped"; readonly reason: string };
-
 export interface WalkResult {
   readonly model: Model;
   /** What became of the sites of each step, in the order in which they were solved. */
   readonly records: readonly (readonly SiteRecord[])[];
   /** Every site that was solved. */
   readonly solved: readonly SolvedSite[];
-}
-
-/** A site that was solved, as a checkpoint holds it. */
-export interface SolvedSite {
-  /** Index of its step. */
-  readonly step: number;
-  /** The value that the step changes there. */
-  readonly value: ValueName;
-  readonly record: SiteRecord;
-  /** Plain data; undefined where the site was skipped. */
-  readonly solution: unknown;
 }
 
 /** What the walk tells while it goes on, and what it goes on from. */
@@ -90,7 +75,8 @@ export async function walk(
           held = [...held, ...group.sites.flatMap((site) => site.taps)];
           // Then another round at these sites costs little, and the float network is computed once.
           await streams.hold({ float, current }, tappedBy(held), mostHeldBytes);
-          const result = await solveTogether({ float, current }, group, streams);
+          const networks = { float, current };
+          const result = await solveSites(current.graph, group, (statistics) => streams.collect(networks, statistics));
           const changed = changedValues(current.graph, result.graph);
           current = withGraph(current, result.graph);
           solved.push(...result.solved);
@@ -119,12 +105,6 @@ export async function walk(
   return { model: current, records, solved: all };
 }
 
-/** Sites of one step that do not see each other's changes. */
-interface SiteGroup {
-  readonly step: number;
-  readonly sites: readonly OpenSite[];
-}
-
 /** The sites of a block in the order in which they are solved. */
 function groupSites(block: Block, steps: readonly OpenStep[]): readonly SiteGroup[] {
   const own = new Set(block.nodes.flatMap((node) => node.outputs));
@@ -136,42 +116,6 @@ function groupSites(block: Block, steps: readonly OpenStep[]): readonly SiteGrou
       .map((_, step) => ({ step, sites: depth.filter((site) => site.step === step).map(({ site }) => site) }))
       .filter((group) => group.sites.length > 0),
   );
-}
-
-/** Measures, solves and rewrites sites; measures again those that ask for it. */
-async function solveTogether(
-  networks: Networks,
-  { step, sites }: SiteGroup,
-  streams: Streams,
-): Promise<{ readonly graph: Graph; readonly solved: readonly SolvedSite[] }> {
-  const solved: SolvedSite[] = [];
-  let { graph } = networks.current;
-  let open = sites;
-  while (open.length > 0) {
-    const statistics = new Map<string, Statistic<unknown>>();
-    const share: Share = (statistic) => {
-      const known = statistics.get(statistic.key) ?? statistic;
-      statistics.set(statistic.key, known);
-      return known as typeof statistic;
-    };
-    for (const site of open) site.measure(share);
-    await streams.collect(networks, [...statistics.values()]);
-    const again: OpenSite[] = [];
-    for (const site of open) {
-      const { label, value } = site;
-      const progress = site.advance(graph);
-      if (progress.kind === "again") again.push(site);
-      else if (progress.kind === "skipped") {
-        solved.push({ step, value, record: skipped(label, progress.reason), solution: undefined });
-      } else {
-        const { patch, solution, ...record } = progress;
-        graph = applyPatch(graph, patch);
-        solved.push({ step, value, record: { label, ...record }, solution });
-      }
-    }
-    open = again;
-  }
-  return { graph, solved };
 }
 
 /** Rewrites as an earlier walk did. */
@@ -194,8 +138,4 @@ function changedValues(before: Graph, after: Graph): ReadonlySet<ValueName> {
     for (const output of node.outputs) changed.add(output);
   }
   return changed;
-}
-
-function skipped(label: string, reason: string): SiteRecord {
-  return { label, kind: "skipped", reason };
 }

@@ -2,6 +2,9 @@ import type { Share, Statistic, Tap } from "../calibrate/statistic.js";
 import type { Graph, ValueName } from "../graph/graph.js";
 import type { GraphPatch } from "../graph/patch.js";
 import type { ValueTypes } from "../graph/value-types.js";
+import type { Range } from "../math/distribution.js";
+import type { LayerPlan } from "../quantize/choose-layers.js";
+import { fillOptions, type OptionList, type OptionsOf, type OptionValues } from "./options.js";
 
 /** A quantized layer as steps see it: the value it computes has the same name in the float network. */
 export interface SiteLayer {
@@ -19,6 +22,8 @@ export interface StepContext {
   readonly float: Graph;
   readonly types: ValueTypes;
   readonly layers: readonly SiteLayer[];
+  /** The formats that layers of the float network get; none where another tool has quantized it. */
+  readonly plans: readonly LayerPlan[];
   /** The network that the step changes, as it is before the walk. */
   readonly current: Graph;
   /** How many batches the walk runs. */
@@ -61,17 +66,23 @@ export type Findings = readonly unknown[];
 export type StatisticsOf<Found extends Findings> = { readonly [I in keyof Found]: Statistic<Found[I]> };
 
 /**
- * A method that reduces the error of a quantized network, as a change of its graph. `Found` is what its statistics tell,
- * `Solution` what it makes of it: plain data, so that a checkpoint can hold it.
+ * A method as a change of a graph: one that reduces the error of a quantized network, or one that prepares a float network
+ * and keeps its function. `Found` is what its statistics tell, `Solution` what it makes of it: plain data, so that a
+ * checkpoint can hold it.
  */
-export interface Step<S extends Site, Found extends Findings, Solution> {
+export interface Step<Options extends OptionList, S extends Site, Found extends Findings, Solution> {
   /** As recipes and flags write it. */
   readonly name: string;
   /** One line for help. */
   readonly summary: string;
   /** What becomes of sites that are solved, in words: "layers compensated". */
   readonly outcome: string;
-  sites(context: StepContext): { readonly usable: readonly S[]; readonly unusable: readonly UnusableSite[] };
+  /** What a user may set; sites carry what solving them needs to know of it. */
+  readonly options: Options;
+  sites(
+    context: StepContext,
+    options: OptionsOf<Options>,
+  ): { readonly usable: readonly S[]; readonly unusable: readonly UnusableSite[] };
   /**
    * What to measure after some rounds, with the last one's solution on trial: the graph does not change before a site is
    * solved, so a statistic itself puts it in. Looks at the same taps in every round.
@@ -81,6 +92,11 @@ export interface Step<S extends Site, Found extends Findings, Solution> {
   solve(site: S, found: Found, rounds: readonly Round<Found, Solution>[]): Outcome<Solution>;
   /** Pure. */
   rewrite(graph: Graph, site: S, solution: Solution): GraphPatch;
+  /**
+   * For preparations that know best where the grids of weights should end: the ends for each row of a weight, or one pair
+   * for the whole of it, by the names of the weights after the rewrite.
+   */
+  weightRanges?(site: S, solution: Solution): ReadonlyMap<ValueName, readonly Range[]>;
   /** For steps whose solving takes long: a rehearsal solves some sites and tells from them what the others would take. */
   readonly standIn?: StandIn<S, Solution>;
 }
@@ -103,7 +119,9 @@ export interface Round<Found, Solution> {
 export interface AnyStep {
   readonly name: string;
   readonly summary: string;
-  open(context: StepContext): OpenStep;
+  readonly options: OptionList;
+  /** @param given what a recipe says of the options; the rest is filled in */
+  open(context: StepContext, given?: OptionValues): OpenStep;
 }
 
 /** A step at work on one network. */
@@ -127,6 +145,8 @@ export interface OpenSite {
   advance(graph: Graph): SiteProgress;
   /** Rewrites with a solution that was found before. */
   restore(graph: Graph, solution: unknown): GraphPatch;
+  /** As in `Step`, for a solution that was found. */
+  weightRanges(solution: unknown): ReadonlyMap<ValueName, readonly Range[]>;
   /** Undefined where solving takes little. */
   readonly standIn?: { readonly work: number; advance(graph: Graph): SiteProgress };
 }
@@ -136,18 +156,24 @@ export type SiteProgress =
   | (Solved & { readonly kind: "solved"; readonly patch: GraphPatch; readonly solution: unknown })
   | { readonly kind: "skipped"; readonly reason: string };
 
-export function defineStep<S extends Site, Found extends Findings, Solution>(step: Step<S, Found, Solution>): AnyStep {
+export function defineStep<Options extends OptionList, S extends Site, Found extends Findings, Solution>(
+  step: Step<Options, S, Found, Solution>,
+): AnyStep {
   return {
     name: step.name,
     summary: step.summary,
-    open(context) {
-      const { usable, unusable } = step.sites(context);
+    options: step.options,
+    open(context, given = {}) {
+      const { usable, unusable } = step.sites(context, fillOptions(step.options, given));
       return { name: step.name, outcome: step.outcome, unusable, sites: usable.map((site) => openSite(step, site)) };
     },
   };
 }
 
-function openSite<S extends Site, Found extends Findings, Solution>(step: Step<S, Found, Solution>, site: S): OpenSite {
+function openSite<Options extends OptionList, S extends Site, Found extends Findings, Solution>(
+  step: Step<Options, S, Found, Solution>,
+  site: S,
+): OpenSite {
   const rounds: Round<Found, Solution>[] = [];
   const listed = (statistics: StatisticsOf<Found>) => statistics as unknown as readonly Statistic<unknown>[];
   let current: readonly Statistic<unknown>[] | undefined;
@@ -175,6 +201,7 @@ function openSite<S extends Site, Found extends Findings, Solution>(step: Step<S
     },
     // What a checkpoint holds is what this step found: the walk sees to that.
     restore: (graph, solution) => step.rewrite(graph, site, solution as Solution),
+    weightRanges: (solution) => step.weightRanges?.(site, solution as Solution) ?? new Map(),
     standIn: standIn && {
       work: standIn.work(site),
       advance(graph) {

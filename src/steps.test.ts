@@ -1,0 +1,15 @@
+import { afterAll, describe, expect, it } from "vitest";
+import { testStep } from "../test/step-contract.js";
+import { createRuntimeEngine } from "./node/runtime-engine.js";
+import { steps } from "./steps.js";
+
+const engine = createRuntimeEngine({ threads: 1 });
+afterAll(() => engine.close());
+
+describe("steps", () => {
+  it("have names of their own", () => {
+    expect(new Set(steps.map(({ name }) => name)).size).toBe(steps.length);
+  });
+});
+
+for (const step of steps) testStep(engine, step);
