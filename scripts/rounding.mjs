@@ -2,12 +2,14 @@
  * Measures ways of rounding weights on real models and writes docs/rounding.md. Needs a folder with `assets/models` and
  * their data:
  *
- *     npm run rounding [-- --shared FOLDER] [--models NAME,…] [--state FILE]
+ *     npm run rounding [-- --shared FOLDER] [--cells PATTERN] [--state FILE]… [--threads COUNT]
  *
- * Cells that the state file holds already are not measured again, so an interrupted run goes on where it stopped.
+ * Cells that a state file holds already are not measured again, so an interrupted run goes on where it stopped. New ones go
+ * to the first of the files. Cells whose name does not match the pattern are left out, and then no page is written: so
+ * several processes can share the work, each with a file of its own, and a last run with all the files writes the page.
  */
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
+import { availableParallelism, cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { version } from "recoup";
@@ -16,11 +18,15 @@ import { evaluate, quantize, readModelFile } from "recoup/node";
 const { values } = parseArgs({
   options: {
     shared: { type: "string", default: join("..", "shared") },
-    models: { type: "string" },
-    state: { type: "string", default: join("dist", "rounding.json") },
+    cells: { type: "string" },
+    state: { type: "string", multiple: true, default: [join("dist", "rounding.json")] },
+    threads: { type: "string" },
   },
 });
 const assets = join(values.shared, "assets");
+const isWanted = (/** @type {string} */ cell) => values.cells === undefined || new RegExp(values.cells).test(cell);
+const threads = values.threads === undefined ? availableParallelism() : Number(values.threads);
+const machine = `${threads} ${threads === 1 ? "core" : "cores"} of ${cpus()[0].model.trim()}`;
 
 const imagenet = { calibration: "imagenet/calib", data: "imagenet/val" };
 const vww = { calibration: "vww/calib_images.npy", data: "vww/val_images.npy", labels: "vww/val_labels.npy" };
@@ -54,25 +60,22 @@ const decoderBits = [8, 4, 3, 2];
 const granularities = ["channel", "group:32"];
 
 /** @type {Record<string, any>} */
-const state = existsSync(values.state) ? JSON.parse(readFileSync(values.state, "utf8")) : {};
+const state = Object.assign({}, ...values.state.map((file) => (existsSync(file) ? readState(file) : {})));
 const folder = mkdtempSync(join(tmpdir(), "recoup-rounding-"));
 const output = join(folder, "small.onnx");
-const isWanted = (/** @type {string} */ name) => !values.models || values.models.split(",").includes(name);
 try {
-  for (const model of classifiers.filter(({ name }) => isWanted(name))) {
+  for (const model of classifiers) {
     for (const bits of activations) for (const way of roundings) await measureClassifier(model, bits, way);
   }
-  if (isWanted(decoder.name)) {
-    for (const bits of decoderBits) {
-      for (const granularity of granularities) {
-        for (const way of decoderRoundings) await measureDecoder(bits, granularity, way);
-      }
+  for (const bits of decoderBits) {
+    for (const granularity of granularities) {
+      for (const way of decoderRoundings) await measureDecoder(bits, granularity, way);
     }
   }
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
-if (!values.models) writeFileSync("docs/rounding.md", page());
+if (values.cells === undefined) writeFileSync("docs/rounding.md", page());
 
 /** @param {(typeof classifiers)[number]} model @param {number} bits @param {(typeof roundings)[number]} way */
 async function measureClassifier(model, bits, { title, rounding, steps }) {
@@ -83,18 +86,20 @@ async function measureClassifier(model, bits, { title, rounding, steps }) {
       activation: { bits: activation },
     });
     const formats = [{ match: edgesOf(source), ...format(8, 8) }, format(4, bits)];
-    const { elapsedMs } = await quantize(source, {
+    await quantize(source, {
       data: join(assets, model.calibration),
       output,
       recipe: /** @type {any} */ ({ formats, steps }),
+      threads,
     });
     const { n, metrics, reference } = await evaluate(output, {
       task: "classification",
       data: join(assets, model.data),
       labels: model.labels && join(assets, model.labels),
       reference: source,
+      threads,
     });
-    return { n, top1: metrics.top1, ...reference, seconds: secondsOf(elapsedMs) };
+    return { n, top1: metrics.top1, ...reference };
   });
 }
 
@@ -103,22 +108,30 @@ async function measureDecoder(bits, granularity, { title, rounding, steps }) {
   await once(`${decoder.name} ${bits} ${granularity} ${title}`, async () => {
     const source = join(assets, "models", decoder.name, "model.onnx");
     const formats = [{ weight: { bits, granularity, rounding }, activation: "float" }];
-    const { elapsedMs } = await quantize(source, {
+    await quantize(source, {
       data: join(assets, decoder.calibration),
       output,
       recipe: /** @type {any} */ ({ formats, steps }),
+      threads,
     });
-    const { metrics } = await evaluate(output, { task: "perplexity", data: join(assets, decoder.data) });
-    return { perplexity: metrics.perplexity, seconds: secondsOf(elapsedMs) };
+    const { metrics } = await evaluate(output, { task: "perplexity", data: join(assets, decoder.data), threads });
+    return { perplexity: metrics.perplexity };
   });
 }
 
 /** @param {string} key @param {() => Promise<unknown>} work */
 async function once(key, work) {
-  if (state[key]) return;
-  state[key] = await work();
-  writeFileSync(values.state, JSON.stringify(state, undefined, 2));
+  if (state[key] || !isWanted(key)) return;
+  state[key] = { ...(await work()), machine };
+  const [file] = values.state;
+  const earlier = existsSync(file) ? readState(file) : {};
+  writeFileSync(file, JSON.stringify({ ...earlier, [key]: state[key] }, undefined, 2));
   console.log(key, state[key].kl ?? state[key].perplexity);
+}
+
+/** @param {string} file @returns {Record<string, any>} */
+function readState(file) {
+  return JSON.parse(readFileSync(file, "utf8"));
 }
 
 /** The first and the last layer, which published results leave at 8 bits. @param {string} path */
@@ -131,21 +144,16 @@ function edgesOf(path) {
   return [layers[0].name, layers[layers.length - 1].name];
 }
 
-/** @param {Readonly<Record<string, number>>} elapsedMs */
-function secondsOf({ measure: _, ...own }) {
-  return Object.values(own).reduce((sum, ms) => sum + ms, 0) / 1000;
-}
-
 function page() {
   const cells = classifiers.flatMap((model) => [
-    `| **${model.name}** | | | | | |`,
+    `| **${model.name}** | | | | |`,
     ...activations.flatMap((bits) =>
       roundings.map(({ title }) => {
         const found = state[`${model.name} 4/${bits} ${title}`];
         const { difference, confidence95 } = found.top1Difference;
         const points = `${signed(difference)} [${signed(confidence95[0])}, ${signed(confidence95[1])}]`;
         const figures = [found.top1.toFixed(2), points, found.agreement.toFixed(1), found.kl.toPrecision(3)];
-        return `| 4/${bits} ${title} | ${[...figures, found.seconds.toFixed(1)].join(" | ")} |`;
+        return `| 4/${bits} ${title} | ${figures.join(" | ")} |`;
       }),
     ),
   ]);
@@ -157,18 +165,17 @@ function page() {
   );
   return `# Ways of rounding
 
-Written by \`npm run rounding\` on ${new Date().toISOString().slice(0, 10)} with Recoup ${version}: ${cpus().length} cores of
-${cpus()[0].model.trim()}. 128 calibration samples, seed 0; the first and the last layer have 8/8 bits, as in published
+Written by \`npm run rounding\` on ${new Date().toISOString().slice(0, 10)} with Recoup ${version}.
+Hardware: ${[...new Set(Object.values(state).map((cell) => cell.machine))].sort().join("; ")}. 128 calibration samples, seed 0; the first and the last layer have 8/8 bits, as in published
 results; everything else as in the default recipe. What the targets are: [GPTQ](methods/gptq.md); \`bc\` is
 [bias compensation](methods/bias-compensation.md).
 
 Points: top-1 less that of the float model on the same samples, with the 95 % interval of the paired difference.
 Agreement: equal largest outputs, in percent. KL: mean divergence of the softmax outputs from the float model's, in nats.
-Seconds: the whole of \`recoup quantize\` without its last measurement. All labelled pictures: imagenet 800, vww 500,
-cifar10 2000; nothing else has seen them.
+All labelled pictures: imagenet 800, vww 500, cifar10 2000; nothing else has seen them.
 
-| bits w/a, rounding | top-1 | points | agreement | KL | seconds |
-|---|---|---|---|---|---|
+| bits w/a, rounding | top-1 | points | agreement | KL |
+|---|---|---|---|---|
 ${cells.join("\n")}
 
 Perplexity of ${decoder.name} with weights of so many bits, activations in float, on the evaluation stories (float: 4.788):
