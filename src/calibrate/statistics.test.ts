@@ -7,6 +7,7 @@ import { fromFloat16, toFloat16 } from "../tensor/half.js";
 import { HistogramStatistic } from "./histogram.js";
 import { MovingAverageStatistic } from "./moving-average.js";
 import { type OutputError, OutputErrorStatistic } from "./output-error.js";
+import { PairedRowsStatistic } from "./paired-rows.js";
 import { RangeStatistic } from "./range.js";
 import { SignalNoiseStatistic } from "./signal-noise.js";
 
@@ -58,6 +59,17 @@ const cases: readonly StatisticCase[] = [
       const differences = pairs.flatMap(({ float, current }) => float.map((value, i) => value - current[i]));
       return { signal: sumOfSquares(pairs.flatMap(({ float }) => float)), noise: sumOfSquares(differences) };
     },
+  },
+  {
+    about: "paired rows",
+    make: () => new PairedRowsStatistic("y", 3),
+    slowly: (pairs) => ({
+      columns: 3,
+      float: Float64Array.from(pairs.flatMap(({ float }) => float)),
+      current: Float64Array.from(pairs.flatMap(({ current }) => current)),
+      samples: Float64Array.from(pairs.flatMap(({ float }, i) => new Array(float.length / 3).fill(i))),
+      dropped: 0,
+    }),
   },
   {
     about: "output error",
