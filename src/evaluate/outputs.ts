@@ -28,8 +28,16 @@ export function isAmongLargest(values: Float32Array, index: number, k: number): 
  */
 export function divergence(reference: Float32Array, other: Float32Array): number {
   const areProbabilities = isDistribution(reference);
-  const p = areProbabilities ? logarithms(reference) : logSoftmax(reference);
-  const q = areProbabilities ? logarithms(other) : logSoftmax(other);
+  const logarithmsOf = areProbabilities ? logarithms : logSoftmax;
+  return divergenceOfLogarithms(logarithmsOf(reference), logarithmsOf(other));
+}
+
+/**
+ * The same of two distributions that are given by their logarithms.
+ *
+ * @param p of the one that is taken as the truth
+ */
+export function divergenceOfLogarithms(p: Float64Array, q: Float64Array): number {
   // What never happens contributes nothing, however unlikely the other model finds it.
   const sum = p.reduce(
     (total, logP, i) => (logP === Number.NEGATIVE_INFINITY ? total : total + Math.exp(logP) * (logP - q[i])),
@@ -86,10 +94,13 @@ function isDistribution(values: Float32Array): boolean {
   return Math.abs(sum - 1) < 1e-3;
 }
 
-export function logSoftmax(values: Float32Array): Float64Array {
-  const largest = values.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
-  const sum = values.reduce((total, value) => total + Math.exp(value - largest), 0);
-  return Float64Array.from(values, (value) => value - largest - Math.log(sum));
+export function logSoftmax(values: Float32Array | Float64Array): Float64Array {
+  let largest = Number.NEGATIVE_INFINITY;
+  for (const value of values) largest = Math.max(largest, value);
+  let sum = 0;
+  for (const value of values) sum += Math.exp(value - largest);
+  const logarithm = Math.log(sum);
+  return Float64Array.from(values, (value) => value - largest - logarithm);
 }
 
 function logarithms(values: Float32Array): Float64Array {

@@ -37,7 +37,7 @@ export function principalComponents(points: Float64Array, columns: number, count
   const random = createRandom(0);
   let basis = Float64Array.from({ length: columns * width }, () => random.next() / 2 ** 32 - 0.5);
   orthonormalize(basis, columns, width);
-  let variances = new Float64Array(width);
+  let variances: Float64Array = new Float64Array(width);
   for (let round = 0; round < mostRounds; round++) {
     const applied = applyCovariance(centred, rows, columns, basis, width);
     const inside = symmetricEigen(symmetricProduct(basis, applied, columns, width), width);

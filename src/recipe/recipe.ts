@@ -103,6 +103,8 @@ function schemaOf(option: Option) {
     }
     case "choice":
       return z.enum(option.choices, error).default(option.default);
+    case "text":
+      return z.string(error).default(option.default);
     case "switch":
       return z.boolean(error).default(option.default);
   }

@@ -17,6 +17,7 @@ export type Option =
       readonly default: string;
       readonly choices: readonly [string, ...string[]];
     }
+  | { readonly kind: "text"; readonly help: string; readonly default: string }
   | { readonly kind: "switch"; readonly help: string; readonly default: boolean };
 
 /** The options of a step by their names. */
@@ -34,7 +35,9 @@ type ValueOf<One extends Option> = One extends { readonly kind: "number" }
     : number
   : One extends { readonly kind: "choice"; readonly choices: readonly (infer Choice)[] }
     ? Choice
-    : boolean;
+    : One extends { readonly kind: "text" }
+      ? string
+      : boolean;
 
 /** @param given what a recipe has checked; the rest is filled in */
 export function fillOptions<List extends OptionList>(list: List, given: OptionValues): OptionsOf<List> {
@@ -51,6 +54,8 @@ export function describeOption(option: Option): string {
     }
     case "choice":
       return option.choices.map((choice) => JSON.stringify(choice)).join(" or ");
+    case "text":
+      return "a text";
     case "switch":
       return "true or false";
   }

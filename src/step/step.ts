@@ -39,7 +39,7 @@ export interface Site {
 
 /** What a step achieved at a site. */
 export interface Solved {
-  /** Mean square of what the step lowers. */
+  /** Mean square of what the step lowers, where its remark says nothing else. */
   readonly errorBefore: number;
   readonly errorAfter: number;
   /** What a user should know of it. */
