@@ -104,7 +104,8 @@ export const clusterCompensation = defineStep<typeof options, ClusterSite, reado
     if (choice.kind === "none") return { kind: "skipped", reason: choice.reason };
     const { map, before, after, about } = choice;
     const dropped = rows.dropped > 0 ? `; ${rows.dropped} rows of later samples were too many to be kept` : "";
-    const remark = `${about}; errors are divergences in nats on samples that are held back${dropped}`;
+    const divergences = `${before.toPrecision(3)} to ${after.toPrecision(3)} nats`;
+    const remark = `${about}; its divergence on samples that are held back went from ${divergences}${dropped}`;
     return { kind: "solved", solution: map, errorBefore: before, errorAfter: after, remark };
   },
   rewrite: writeClusterMap,
