@@ -36,11 +36,13 @@ export interface Calibration extends CalibrationRun {
 /**
  * Decides what calibration looks at; for all shards of the samples it is the same.
  *
+ * @param known what was found before, for a network with the same inputs and outputs
  * @throws RecoupError `data/empty`, and as `Samples.read` and `chooseBatchSize`
  */
 export async function planCalibration(
   { model, recipe: { samples: count, seed }, samples, engine }: CalibrationTask,
   { float, types, choice }: PlannedNetwork,
+  known: { readonly batchSize?: number } = {},
 ): Promise<Calibration> {
   const indices = chooseSamples(samples.length, count, seed);
   if (indices.length === 0) throw new RecoupError("data/empty", "holds no samples");
@@ -48,8 +50,8 @@ export async function planCalibration(
   const details = neededDetails(sites);
   // An average over the samples in their order needs them one by one.
   const isOrdered = [...details.values()].includes("averageExtremes");
-  const first = await take(samples, indices.slice(0, 2));
-  const batchSize = isOrdered ? 1 : await chooseBatchSize(engine, float, types, first);
+  const chooseSize = async () => chooseBatchSize(engine, float, types, await take(samples, indices.slice(0, 2)));
+  const batchSize = isOrdered ? 1 : (known.batchSize ?? (await chooseSize()));
   return { model, opset: opsetOf(float), samples, seed, indices, batchSize, engine, float, sites, details };
 }
 

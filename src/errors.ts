@@ -25,6 +25,7 @@ const errorKinds = {
   "statistics/mismatch": "input",
   "checkpoint/malformed": "input",
   "checkpoint/mismatch": "input",
+  "export/unfaithful": "failed",
   "engine/unavailable": "failed",
   "engine/refused": "input",
   "engine/run": "failed",

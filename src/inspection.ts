@@ -4,7 +4,7 @@ import { fedInputs } from "./graph/fed-inputs.js";
 import type { Value } from "./graph/graph.js";
 import { type Model, opsetOf } from "./graph/model.js";
 import { labelOf, operatorName } from "./graph/node.js";
-import { planModel } from "./pipeline.js";
+import { planModel } from "./planning.js";
 import type { Recipe } from "./recipe/recipe.js";
 import { recordSkipped, type SkippedRecord } from "./report/run-report.js";
 import { isFloatType } from "./tensor/element-type.js";

@@ -1,6 +1,7 @@
 import { observeSamples, planCalibration } from "./calibration.js";
 import { RecoupError } from "./errors.js";
-import { planQuantization, preparePlan, type QuantizeTask } from "./pipeline.js";
+import type { QuantizeTask } from "./pipeline.js";
+import { planQuantization, preparePlan } from "./planning.js";
 import { describeData, describeRun } from "./shards/header.js";
 import { checkShard, type Shard, samplesOfShard } from "./shards/shard.js";
 import type { ShardStatistics } from "./shards/statistics-file.js";
@@ -26,7 +27,7 @@ export interface ShardOutcome {
 export async function measureShard(task: ShardTask): Promise<ShardOutcome> {
   const { shard, samples, onProgress } = task;
   checkShard(shard);
-  const planned = await planQuantization(task);
+  const planned = await planQuantization({ ...task, onCleaned: (done) => onProgress?.("clean", done) });
   const first = await planCalibration(task, planned);
   // Steps that change the float network look at all samples: then every shard measures the same network.
   const plan = await preparePlan(task, planned, first.indices, first.batchSize);

@@ -41,11 +41,11 @@ function wrongIn(mode: RunMode): Engine {
 }
 
 describe("quantizeModel", () => {
-  it("says so where the runtime joins operators to something else than the file says", async () => {
-    const { report } = await quantizeTestModel(wrongIn("shipped"), makeResidualNet());
-    expect(report.warnings).toEqual([
-      expect.stringMatching(/^at its default options wrong computes something else.* -6\.0 dB/),
-    ]);
+  it("gives no model that the runtime makes something else of than the file says", async () => {
+    await expect(quantizeTestModel(wrongIn("shipped"), makeResidualNet())).rejects.toMatchObject({
+      code: "export/unfaithful",
+      message: expect.stringMatching(/^at its default options wrong computes something else.* -6\.0 dB/),
+    });
   });
 
   it("has nothing to say about kernels that do what the file says", async () => {

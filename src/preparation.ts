@@ -128,7 +128,8 @@ async function planAgain(
   weightRanges: ReadonlyMap<ValueName, readonly Range[]>,
 ): Promise<PlannedNetwork> {
   const types = await inferValueTypes(engine, float);
-  const choice = chooseLayers(float.graph, types, findLayers(float.graph, types), wishesOf(recipe));
+  const found = findLayers(float.graph, types);
+  const choice = chooseLayers(float.graph, types, found, wishesOf(recipe, found.layers));
   const layers = choice.layers.map((plan) => {
     const ends = weightRanges.get(plan.layer.weight);
     return ends === undefined ? plan : { ...plan, weight: { ...plan.weight, ends } };

@@ -11,7 +11,6 @@ import { applyPatch } from "./graph/patch.js";
 import type { ValueTypes } from "./graph/value-types.js";
 import type { Range } from "./math/distribution.js";
 import type { LayerChoice } from "./quantize/choose-layers.js";
-import type { RoundingTarget } from "./quantize/format.js";
 import type { ActivationGroup } from "./quantize/group-activations.js";
 import type { QuantizedModel } from "./quantize/quantize.js";
 import { roundWeightToNearest, type WeightToRound, weightSqnr, writeRounded } from "./quantize/round-weights.js";
@@ -40,8 +39,6 @@ export interface RefinementTask {
   readonly batches: AsyncIterable<NamedFeeds>;
   /** How many batches there are. */
   readonly batchCount: number;
-  /** For weights whose rounding leaves the target open. */
-  readonly target: RoundingTarget;
 }
 
 export interface RefineOptions extends WalkOptions {
@@ -96,7 +93,7 @@ export async function refine(task: RefinementTask, options: RefineOptions = {}):
 }
 
 function openSteps(
-  { recipe, float, types, choice, quantized, target, batchCount }: RefinementTask,
+  { recipe, float, types, choice, quantized, batchCount }: RefinementTask,
   { graph }: Model,
   waiting: readonly WeightToRound[],
   blocks: readonly Block[],
@@ -104,7 +101,7 @@ function openSteps(
   const live = quantized.groups.filter(({ format }) => format.rangeFrom === "quantized");
   const steps = [
     // Without a weight to round it still tells why.
-    ...(quantized.unrounded.length > 0 ? [{ step: gptqRounding(waiting, target), options: {} }] : []),
+    ...(quantized.unrounded.length > 0 ? [{ step: gptqRounding(waiting), options: {} }] : []),
     ...compensationsOf(recipe),
     ...(live.length > 0 ? [{ step: liveRanges(live, blocks), options: {} }] : []),
   ];

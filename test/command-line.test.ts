@@ -43,7 +43,7 @@ describe("recoup", () => {
   it("explains itself", async () => {
     const { exitCode, stdout } = await recoup("--help");
     expect(exitCode).toBe(0);
-    for (const command of ["inspect", "quantize", "statistics", "evaluate", "compare"]) {
+    for (const command of ["inspect", "quantize", "statistics", "evaluate", "compare", "recipes"]) {
       expect(stdout).toContain(command);
       const help = await recoup(command, "--help");
       expect(help.exitCode).toBe(0);
@@ -172,6 +172,46 @@ describe("recoup evaluate and compare", () => {
   });
 });
 
+describe("recoup recipes", () => {
+  it("lists the presets, for people and for machines", async () => {
+    expect((await recoup("recipes")).stdout).toMatch(/^ {2}balanced +8 bits/m);
+    const listed = JSON.parse((await recoup("recipes", "--json")).stdout);
+    expect(listed).toContainEqual(
+      expect.objectContaining({ name: "cnn-low-bit", recipe: expect.objectContaining({ edges: 8, samples: 128 }) }),
+    );
+  });
+
+  it("are taken by name, with flags over them, and from models that were made with them", async () => {
+    const bits = async (...flags: readonly string[]) => {
+      const { quantized } = JSON.parse((await recoup("inspect", cnn, "--json", ...flags)).stdout);
+      return quantized.map((layer: { weightBits: number; activationBits: number }) => [
+        layer.weightBits,
+        layer.activationBits,
+      ]);
+    };
+    const found = await bits("--preset", "cnn-low-bit", "--weights", "3");
+    expect([found[0], found[1], found.at(-1)]).toEqual([
+      [8, 8],
+      [3, 4],
+      [8, 8],
+    ]);
+    const made = await recoup(
+      "quantize",
+      cnn,
+      "--data",
+      samples,
+      "-o",
+      at("made.onnx"),
+      "--preset",
+      "fastest",
+      "--samples",
+      "4",
+    );
+    expect(made.exitCode).toBe(0);
+    expect(await bits("--from", at("made.onnx"))).toEqual(await bits());
+  });
+});
+
 describe("recoup inspect", () => {
   it("says what would be quantized", async () => {
     expect((await recoup("inspect", cnn)).stdout).toContain("22 layers");
@@ -245,6 +285,10 @@ describe("bad input", () => {
     ["a range estimator that is none", quantize(cnn, "--weight-range", "median"), /--weight-range: must be "minmax"/],
     ["a rounding that is none", quantize(cnn, "--rounding", "gtpq"), /--rounding: must be "rtn" or "gptq"/],
     ["a target that is none", quantize(cnn, "--rounding", "gptq", "--target", "x"), /--target: must be "auto" or/],
+    ["a preset that is none", quantize(cnn, "--preset", "best"), /--preset: is no preset: there are balanced, /],
+    ["two recipes", quantize(cnn, "--preset", "vit", "--from", cnn), /--from: says what --preset says too/],
+    ["the recipe of a model that has none", quantize(cnn, "--from", cnn), /onnx: holds no recipe/],
+    ["an option that a step does not have", quantize(cnn, "--steps", "bc:rank=3"), /--steps: holds an unknown field/],
     ["a target of nothing", quantize(cnn, "--target", "float"), /--target: is for weights that "gptq" rounds/],
     ["far too many threads", quantize(cnn, "--threads", "100000"), /--threads: is a whole number from 1 to 256/],
     ["an output that is a device", ["quantize", cnn, "-o", "/dev/zero", "--data", samples], /zero: is no regular file/],

@@ -4,9 +4,8 @@ import { samplesFrom } from "../src/data/sample-source.js";
 import type { Samples } from "../src/data/samples.js";
 import { inBatches, type NamedFeeds } from "../src/engine/batch.js";
 import type { Engine, Feeds } from "../src/engine/engine.js";
-import { planQuantization } from "../src/pipeline.js";
+import { planQuantization } from "../src/planning.js";
 import { estimateRanges } from "../src/quantize/estimate-ranges.js";
-import type { RoundingTarget } from "../src/quantize/format.js";
 import { quantize } from "../src/quantize/quantize.js";
 import { parseRecipe, type RecipeInput } from "../src/recipe/recipe.js";
 import { type Refined, type RefinementTask, refine } from "../src/refinement.js";
@@ -14,13 +13,13 @@ import type { TestModel } from "./models.js";
 
 /** A network that is quantized but for what needs the inputs of layers. */
 export interface PreparedRefinement {
-  readonly task: Omit<RefinementTask, "target" | "batches" | "batchCount">;
+  readonly task: Omit<RefinementTask, "batches" | "batchCount">;
   readonly calibration: Calibration;
   readonly samples: Samples;
   /** The samples as they are run. */
   readonly batches: readonly NamedFeeds[];
-  /** Refines with a target, on the samples. */
-  readonly refine: (target?: RoundingTarget) => Promise<Refined>;
+  /** Refines on the samples. */
+  readonly refine: () => Promise<Refined>;
 }
 
 export async function prepareRefinement(
@@ -40,8 +39,7 @@ export async function prepareRefinement(
   const task = { ...plan, engine, recipe: given.recipe, quantized };
   const batches: NamedFeeds[] = [];
   for await (const batch of inBatches(samples.read(indices), batchSize)) batches.push(batch);
-  const open = async (target: RoundingTarget = "same") =>
-    refine({ ...task, target, batchCount: batches.length, batches: fromList(batches) });
+  const open = async () => refine({ ...task, batchCount: batches.length, batches: fromList(batches) });
   return { task, calibration, samples, batches, refine: open };
 }
 

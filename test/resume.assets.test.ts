@@ -23,7 +23,7 @@ describe.skipIf(sharedFolder === undefined)(
       const checkpoint = `${output}.checkpoint`;
       mkdirSync(join(folder, "tmp"), { recursive: true });
       expect(await recoup(...common, "-o", plain)).toMatchObject({ exitCode: 0 });
-      const pieces = flags.includes("--target") ? ["block-0001", "block-0009"] : ["try-float-block-0005", "block-0009"];
+      const pieces = flags.includes("--target") ? ["block-0001", "block-0009"] : ["try-02-block-0005", "block-0009"];
       for (const piece of pieces) {
         const left = [...common, "-o", output, "--resume"];
         await recoupUntil(join(checkpoint, `${piece}.recoup`), "SIGKILL", join(folder, "tmp"), left);

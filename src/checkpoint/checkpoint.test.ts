@@ -19,7 +19,7 @@ const ranges = new Map([
   ["x", { low: -1, high: 0.1 }],
   ["empty", { low: Number.POSITIVE_INFINITY, high: Number.NEGATIVE_INFINITY }],
 ]);
-const trials = [{ target: "float", kl: 0.25, sqnrDb: Number.POSITIVE_INFINITY } as const];
+const trial = { name: "target float", kl: 0.25, sqnrDb: Number.POSITIVE_INFINITY };
 const blocks: readonly (readonly SolvedSite[])[] = [
   [
     {
@@ -50,9 +50,9 @@ const unexpected = async (): Promise<never> => {
 /** What a run of three blocks keeps, of which the first two were tried before. */
 async function keepAll(checkpoint: Checkpoint): Promise<void> {
   await checkpoint.ranges(async () => ranges);
-  const trial = await checkpoint.walk("float");
-  for (const [i, solved] of blocks.slice(0, 2).entries()) await trial.onBlock?.(i, solved);
-  await checkpoint.trials(async () => trials);
+  const tried = await checkpoint.walk("01");
+  for (const [i, solved] of blocks.slice(0, 2).entries()) await tried.onBlock?.(i, solved);
+  await checkpoint.trial("01", async () => trial);
   const { onBlock } = await checkpoint.walk();
   for (const [i, solved] of blocks.entries()) await onBlock?.(i, solved);
 }
@@ -72,9 +72,9 @@ describe("Checkpoint", () => {
     const checkpoint = await open({ store: memoryStore(pieces), resume: true, onResume: (count) => told.push(count) });
     expect(told).toEqual([5]);
     expect(await checkpoint.ranges(unexpected)).toStrictEqual(ranges);
-    expect(await checkpoint.trials(unexpected)).toStrictEqual(trials);
-    expect((await checkpoint.walk("float")).finished).toEqual(blocks.slice(0, 2));
-    expect((await checkpoint.walk("same")).finished).toEqual([]);
+    expect(await checkpoint.trial("01", unexpected)).toStrictEqual(trial);
+    expect((await checkpoint.walk("01")).finished).toEqual(blocks.slice(0, 2));
+    expect((await checkpoint.walk("02")).finished).toEqual([]);
     const { finished } = await checkpoint.walk();
     expect(finished).toEqual(blocks);
     // As JSON too: reports are the same.
@@ -91,7 +91,7 @@ describe("Checkpoint", () => {
     expect([...store.pieces.keys()]).toEqual(["old"]);
     await keepAll(checkpoint);
     expect(written).toEqual([
-      ...["run", "ranges", "try-float-block-0001", "try-float-block-0002", "trials"],
+      ...["run", "ranges", "try-01-block-0001", "try-01-block-0002", "try-01"],
       ...["block-0001", "block-0002", "block-0003"],
     ]);
     expect([...store.pieces.keys()]).toEqual(written);
@@ -189,12 +189,12 @@ describe("a damaged piece", () => {
     const checkpoint = await open({ store: memoryStore(pieces), resume: true });
     return [
       await checkpoint.ranges(unexpected),
-      await checkpoint.trials(unexpected),
+      await checkpoint.trial("01", unexpected),
       (await checkpoint.walk()).finished,
     ];
   };
 
-  it.each(["run", "ranges", "trials", "block-0001"])("is refused: %s", async (name) => {
+  it.each(["run", "ranges", "try-01", "block-0001"])("is refused: %s", async (name) => {
     const { pieces } = await filled();
     const bytes = pieces.get(name) as Uint8Array;
     const damaged = [
@@ -215,7 +215,7 @@ describe("a damaged piece", () => {
   it("is refused, or is what was written, where bytes were changed", async () => {
     const { pieces } = await filled();
     const expected = await resume(pieces);
-    const names = fc.constantFrom("run", "ranges", "trials", "block-0001", "block-0003");
+    const names = fc.constantFrom("run", "ranges", "try-01", "block-0001", "block-0003");
     await fc.assert(
       fc.asyncProperty(names, fc.nat(), fc.nat(255), async (name, place, value) => {
         const bytes = (pieces.get(name) as Uint8Array).slice();

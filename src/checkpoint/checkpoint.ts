@@ -4,7 +4,7 @@ import { RecoupError, withPlace } from "../errors.js";
 import type { ValueName } from "../graph/graph.js";
 import type { Range } from "../math/distribution.js";
 import type { WalkOptions } from "../walk/walk.js";
-import { blockSchema, rangesSchema, trialsSchema } from "./content.js";
+import { blockSchema, rangesSchema, trialSchema } from "./content.js";
 import { checkContent, decodePiece, encodePiece } from "./piece.js";
 import { jsonOf, type RunDescription, refuseOtherRun } from "./run-description.js";
 import type { CheckpointStore } from "./store.js";
@@ -23,12 +23,12 @@ export interface CheckpointOptions {
 /** What a walk needs to know. */
 type WalkCheckpoint = Pick<WalkOptions, "finished" | "onBlock">;
 
-type Trials = readonly z.output<typeof trialsSchema>[number][];
+type Trial = z.output<typeof trialSchema>;
 
 const descriptionPiece = "run";
 
 /**
- * What a run has finished, so that another can go on from there: ranges, trials of targets, and blocks of walks. Nothing is
+ * What a run has finished, so that another can go on from there: ranges, trials of recipes, and blocks of walks. Nothing is
  * written before a block is finished; then what an earlier run has left is replaced.
  */
 export class Checkpoint {
@@ -78,28 +78,33 @@ export class Checkpoint {
   /**
    * The ranges of activations, as they were found before or are found now.
    *
+   * @param trial its number, for a trial
    * @throws RecoupError `checkpoint/malformed`, and as the store
    */
-  async ranges(find: () => Promise<ReadonlyMap<ValueName, Range>>): Promise<ReadonlyMap<ValueName, Range>> {
-    const list = await this.#once("ranges", rangesSchema, async () =>
+  async ranges(
+    find: () => Promise<ReadonlyMap<ValueName, Range>>,
+    trial?: string,
+  ): Promise<ReadonlyMap<ValueName, Range>> {
+    const list = await this.#once(nameOfPiece("ranges", trial), rangesSchema, async () =>
       [...(await find())].map(([value, { low, high }]): [string, number, number] => [value, low, high]),
     );
     return new Map(list.map(([value, low, high]) => [value, { low, high }]));
   }
 
   /**
-   * What the targets of rounding led to, as it was found before or is found now.
+   * What a recipe led to, as it was found before or is found now.
    *
+   * @param number of the trial
    * @throws RecoupError `checkpoint/malformed`, and as the store
    */
-  async trials(find: () => Promise<Trials>): Promise<Trials> {
-    return this.#once<Trials>("trials", trialsSchema, find);
+  async trial(number: string, find: () => Promise<Trial>): Promise<Trial> {
+    return this.#once<Trial>(`try-${number}`, trialSchema, find);
   }
 
   /**
    * The finished blocks of a walk, and what keeps those that follow.
    *
-   * @param trial the target that the walk tries, for a trial
+   * @param trial its number, for a trial
    * @throws RecoupError `checkpoint/malformed`, and as the store
    */
   async walk(trial?: string): Promise<WalkCheckpoint> {
@@ -206,6 +211,9 @@ function withAdvice(error: unknown, piece: string): unknown {
 const blockName = /block-\d+$/;
 
 function nameOfBlock(index: number, trial: string | undefined): string {
-  const name = `block-${String(index + 1).padStart(4, "0")}`;
+  return nameOfPiece(`block-${String(index + 1).padStart(4, "0")}`, trial);
+}
+
+function nameOfPiece(name: string, trial: string | undefined): string {
   return trial === undefined ? name : `try-${trial}-${name}`;
 }

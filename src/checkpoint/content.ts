@@ -6,10 +6,8 @@ const anyNumber = z.custom<number>((value) => typeof value === "number", "must b
 /** The ranges of activations: value, low, high. */
 export const rangesSchema = z.array(z.tuple([z.string(), anyNumber, anyNumber]));
 
-/** What the targets of rounding led to. */
-export const trialsSchema = z.array(
-  z.strictObject({ target: z.enum(["same", "unquantized", "float"]), kl: anyNumber, sqnrDb: anyNumber }),
-);
+/** What a recipe led to. */
+export const trialSchema = z.strictObject({ name: z.string(), kl: anyNumber, sqnrDb: anyNumber });
 
 const recordSchema = z.discriminatedUnion("kind", [
   z.object({

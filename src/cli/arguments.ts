@@ -59,6 +59,8 @@ export function bitsOrNone(text: string): number | "none" {
   throw new RecoupError("usage/argument", message, { field: "--activations" });
 }
 
+export const edgeBits = wholeNumber("--edges", 2, 8);
+
 /** More threads than any processor has cores take minutes to start and can end the machine. */
 export const threadCount = wholeNumber("--threads", 1, 256);
 

@@ -4,6 +4,7 @@ import { compareCommand } from "./compare.js";
 import { evaluateCommand } from "./evaluate.js";
 import { inspectCommand } from "./inspect.js";
 import { quantizeCommand } from "./quantize.js";
+import { recipesCommand } from "./recipes.js";
 import { statisticsCommand } from "./statistics.js";
 
 export function createProgram(signal: AbortSignal): Command {
@@ -20,7 +21,15 @@ Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.
 Example:
   recoup quantize model.onnx -o small.onnx --data pictures/ --weights 4 --steps bc`,
     );
-  for (const create of [inspectCommand, quantizeCommand, statisticsCommand, evaluateCommand, compareCommand]) {
+  const commands = [
+    inspectCommand,
+    quantizeCommand,
+    statisticsCommand,
+    evaluateCommand,
+    compareCommand,
+    recipesCommand,
+  ];
+  for (const create of commands) {
     program.addCommand(create(signal).exitOverride());
   }
   return program;

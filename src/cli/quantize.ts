@@ -28,7 +28,7 @@ export function quantizeCommand(signal: AbortSignal): Command {
     .option("--from-statistics <files...>", "ranges from what recoup statistics wrote, every shard of it")
     .option("--memory <size>", "activations kept in memory, others in files (default: 512MB)", byteSize("--memory"));
   return addRecipeOptions(command)
-    .option("--steps <names>", `steps, in order: ${stepHelp()} (default: none)`, commaList)
+    .option("--steps <names>", `auto, or steps in order: ${stepHelp()} (default: none)`, commaList)
     .option("--resume", "go on where the same command broke off, from OUTPUT.checkpoint")
     .option("--dry-run", "run a few samples, tell what the whole run would take (time, memory, disk), write nothing")
     .option("--report <file>", "write a report for people, in HTML")
@@ -123,7 +123,7 @@ function summarize(model: string, output: string, { report, cost, elapsedMs }: Q
       "layers",
       `${report.layers.length} quantized, ${integer} of them on integer kernels; ${report.skipped.length} left in float`,
     ],
-    ...describeTrials(report.targetTrials),
+    ...describeTrials(report.trials),
     ...report.steps.map(({ name, outcome, sites }) => {
       const solved = sites.filter((site) => site.kind === "solved").length;
       return [name, `${solved} of ${sites.length} ${outcome}`];
@@ -151,10 +151,11 @@ function summarize(model: string, output: string, { report, cost, elapsedMs }: Q
   ].join("\n");
 }
 
-function describeTrials(trials: Quantized["report"]["targetTrials"]): readonly (readonly string[])[] {
-  if (trials.length === 0) return [];
-  const figures = trials.map(({ target, kl, sqnrDb }) => `${target}: KL ${formatNats(kl)}, ${describeDb(sqnrDb)}`);
-  return [["target", `${figures.join("; ")} (samples held back)`]];
+function describeTrials(trials: Quantized["report"]["trials"]): readonly (readonly string[])[] {
+  return trials.map(({ name, taken, kl, sqnrDb }, i) => {
+    const figures = `${name}: KL ${formatNats(kl)}, ${describeDb(sqnrDb)} on samples held back`;
+    return [i === 0 ? "tried" : "", taken ? `${figures} (taken)` : figures];
+  });
 }
 
 function writeText(path: string, text: string): void {

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { rangeEstimators } from "../quantize/estimators/index.js";
-import { bitsOrNone, threadCount, wholeNumber } from "./arguments.js";
+import { bitsOrNone, edgeBits, threadCount, wholeNumber } from "./arguments.js";
 
 const estimatorNames = rangeEstimators.map(({ name }) => name).join(", ");
 
@@ -25,7 +25,10 @@ export function addRecipeOptions(command: Command): Command {
     .option("--granularity <kind>", "what shares a scale: channel, tensor or group:SIZE (default: channel)")
     .option("--symmetric", "symmetric weights at every width (default: at 8 bits only)")
     .option("--storage <kind>", "how codes below 8 bits are stored: packed, int8 or onnx (default: packed)")
+    .option("--edges <bits>", "bits of the first and the last layer, at least (default: as the others)", edgeBits)
     .option("--recipe <file>", "a recipe in JSON; flags override it")
+    .option("--preset <name>", "a recipe that has a name (recoup recipes lists them); flags override it")
+    .option("--from <model>", "the recipe that a model was made with, as its metadata holds it; flags override it")
     .option("--skip <patterns...>", "nodes to leave in float: names with * for any text, or op:Conv")
     .option("--threads <count>", "threads of the runtime (default: one a core)", threadCount);
 }

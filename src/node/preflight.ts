@@ -1,9 +1,8 @@
 import { basename } from "node:path";
-import { leavesTargetOpen, trialSamples, triedTargets } from "../choose-target.js";
 import { latencyTurns } from "../compare/outputs.js";
 import { withPlace } from "../errors.js";
 import { quantizeModel } from "../pipeline.js";
-import type { Recipe } from "../recipe/recipe.js";
+import { trialSamples } from "../search.js";
 import { EngineMeter } from "./engine-meter.js";
 import { estimatePhases, peakBytes, type RunSize } from "./extrapolate.js";
 import { measure, samplesToMeasure } from "./measure.js";
@@ -73,7 +72,9 @@ export async function preflight(path: string, options: QuantizeOptions): Promise
     return chosen.run;
   };
   try {
-    const rehearsal = { samplesToRun, replaceSteps: solving.replaceSteps };
+    let trialCount = 0;
+    const noteTrials = (count: number) => (trialCount = count);
+    const rehearsal = { samplesToRun, noteTrials, replaceSteps: solving.replaceSteps };
     const task = { model: source.model, recipe, samples, engine, shards, onProgress: clock.enter, rehearsal };
     const { model, report } = await quantizeModel(task);
     await engine.close();
@@ -92,7 +93,7 @@ export async function preflight(path: string, options: QuantizeOptions): Promise
     const { skippedMs } = solving;
     const elapsedMs = clock.finish();
     const rehearsed = { samples: chosen.run, elapsedMs, passes, skippedMs, measuredMs, turnsMs };
-    const trials = trialsOf(recipe, chosen.all);
+    const trials = trialsOf(trialCount, chosen.all);
     const run = { samples: chosen.all, measured: indices.length, turns: latencyTurns, trials };
     const ratio = chosen.all / chosen.run;
     const bytes = sizeOfModelFile(model);
@@ -118,8 +119,7 @@ export async function preflight(path: string, options: QuantizeOptions): Promise
   }
 }
 
-function trialsOf({ formats }: Recipe, samples: number): RunSize["trials"] {
-  const isOpen = formats.some(({ weight }) => weight !== "float" && leavesTargetOpen(weight.rounding));
-  const trial = isOpen ? trialSamples(Array.from({ length: samples }, (_, i) => i)) : undefined;
-  return trial && { count: triedTargets, fitted: trial.fitted.length, held: trial.held.length };
+function trialsOf(count: number, samples: number): RunSize["trials"] {
+  const trial = count === 0 ? undefined : trialSamples(Array.from({ length: samples }, (_, i) => i));
+  return trial && { count, fitted: trial.fitted.length, held: trial.held.length };
 }

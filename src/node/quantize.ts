@@ -99,11 +99,11 @@ export async function quantize(path: string, options: QuantizeOptions): Promise<
 
 /** The files that are read besides the model's: none of them may be written over. */
 export function filesRead(options: Pick<QuantizeOptions, ReadOption>): readonly string[] {
-  const { data, recipe, preprocess, fromStatistics = [] } = options;
-  return [data, recipe, preprocess, ...fromStatistics].filter((path) => typeof path === "string");
+  const { data, recipe, from, preprocess, fromStatistics = [] } = options;
+  return [data, recipe, from, preprocess, ...fromStatistics].filter((path) => typeof path === "string");
 }
 
-type ReadOption = "data" | "recipe" | "preprocess" | "fromStatistics";
+type ReadOption = "data" | "recipe" | "from" | "preprocess" | "fromStatistics";
 
 function openCheckpoint(options: QuantizeOptions): CheckpointOptions | undefined {
   const { checkpoint: folder, resume, output, onResume, onCheckpoint } = options;

@@ -1,27 +1,60 @@
 import { RecoupError } from "../errors.js";
+import { type Preset, presets } from "../recipe/presets.js";
 import type { Recipe, RecipeInput } from "../recipe/recipe.js";
 import { resolveRecipe, type Settings } from "../recipe/settings.js";
-import { readWholeFile } from "./model-file.js";
+import { readModelFile, readWholeFile } from "./model-file.js";
 
 export interface RecipeOptions extends Settings {
   /** A recipe, or the path of a recipe file; settings override it. */
   readonly recipe?: RecipeInput | string;
+  /** Name of a preset; settings override it. */
+  readonly preset?: string;
+  /** Path of a model that Recoup has made: its recipe, which settings override. */
+  readonly from?: string;
 }
 
 /**
  * The recipe with the settings over it, every default filled in.
  *
- * @throws RecoupError `file/not-found`, `file/unreadable`, and as `resolveRecipe`
+ * @throws RecoupError `usage/argument` for more than one recipe or a preset that there is not, `file/not-found`,
+ * `file/unreadable`, and as `resolveRecipe` and `readModelFile`
  */
 export function openRecipe(options: RecipeOptions): Recipe {
-  const { recipe } = options;
+  const { recipe, preset, from } = options;
+  const given = Object.entries({ recipe, preset, from }).filter(([, value]) => value !== undefined);
+  if (given.length > 1) {
+    const [[first], [second]] = given;
+    throw new RecoupError("usage/argument", `says what --${first} says too: only one of them`, {
+      field: `--${second}`,
+    });
+  }
+  if (preset !== undefined) return resolveRecipe(presetNamed(preset).recipe, options);
+  if (from !== undefined) return resolveRecipe(recipeOfModel(from), options, from);
   if (typeof recipe !== "string") return resolveRecipe(recipe, options);
   return resolveRecipe(readRecipeFile(recipe), options, recipe);
 }
 
+function presetNamed(name: string): Preset {
+  const found = presets.find((preset) => preset.name === name);
+  if (found !== undefined) return found;
+  const names = presets.map((preset) => preset.name).join(", ");
+  throw new RecoupError("usage/argument", `is no preset: there are ${names}`, { field: "--preset" });
+}
+
+function recipeOfModel(path: string): RecipeInput {
+  const text = readModelFile(path).metadata.get("recoup.recipe");
+  if (text === undefined) {
+    throw new RecoupError("recipe/invalid", "holds no recipe: Recoup did not make it", { file: path });
+  }
+  return parseJson(text, path);
+}
+
 /** Only that it is JSON; fields are checked later. */
 function readRecipeFile(path: string): RecipeInput {
-  const text = new TextDecoder().decode(readWholeFile(path));
+  return parseJson(new TextDecoder().decode(readWholeFile(path)), path);
+}
+
+function parseJson(text: string, path: string): RecipeInput {
   try {
     return JSON.parse(text) as RecipeInput;
   } catch (cause) {

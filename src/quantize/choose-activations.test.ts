@@ -4,7 +4,7 @@ import { quantizeTestModel, runShipped } from "../../test/quantizing.js";
 import type { Node } from "../graph/graph.js";
 import { makeNode } from "../graph/node.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
-import { planModel } from "../pipeline.js";
+import { planModel } from "../planning.js";
 import { parseRecipe, type RecipeInput } from "../recipe/recipe.js";
 import { float32Tensor, float32Values, type Tensor } from "../tensor/tensor.js";
 import { activationSites } from "./quantize.js";

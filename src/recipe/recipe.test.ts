@@ -28,6 +28,7 @@ describe("parseRecipe", () => {
         },
       ],
       steps: [],
+      auto: false,
       skip: [],
       storage: "packed",
       samples: 128,

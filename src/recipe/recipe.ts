@@ -118,10 +118,17 @@ export const recipeSchema = object("a recipe", {
     .min(1, "must hold at least one format rule")
     .prefault([{}]),
   steps: z.array(step, "must be a list of steps").default([]),
+  /** Whether rounding, steps and ranges are chosen by trials on samples that are held back. */
+  auto: z.boolean("must be true or false").default(false),
+  /** Bits of weights and activations of the first and the last layer, at least; as in the other layers where nothing is given. */
+  edges: bits.optional(),
   skip: patterns.default([]),
   storage: oneOf("packed", "int8", "onnx").default("packed"),
   samples: wholeNumber(1).default(128),
   seed: wholeNumber(0).default(0),
+}).refine(({ auto, steps: chosen }) => !auto || chosen.length === 0, {
+  error: "must be empty where they are chosen automatically",
+  path: ["steps"],
 });
 
 function wholeNumber(smallest: number) {

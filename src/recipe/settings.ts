@@ -21,6 +21,8 @@ export interface Settings {
   readonly storage?: string;
   /** By name; options behind it as in `nbc:alpha=0.3:rho=1`. */
   readonly steps?: readonly string[];
+  /** Bits of the first and the last layer, at least. */
+  readonly edges?: number;
   /** In addition to what the recipe skips. */
   readonly skip?: readonly string[];
   readonly samples?: number;
@@ -43,7 +45,8 @@ export function resolveRecipe(recipe: RecipeInput | undefined, settings: Setting
       weight: rule.weight === "float" ? "float" : editWeight(rule.weight, settings),
       activation: editActivation(rule.activation, settings),
     })),
-    steps: settings.steps?.filter((step) => step !== "none").map(stepOf) ?? base.steps,
+    ...stepsOf(base, settings),
+    edges: settings.edges ?? base.edges,
     skip: [...base.skip, ...(settings.skip ?? [])],
     storage: settings.storage ?? base.storage,
     samples: settings.samples ?? base.samples,
@@ -60,6 +63,16 @@ export function resolveRecipe(recipe: RecipeInput | undefined, settings: Setting
       { cause: error },
     );
   }
+}
+
+/** `auto` alone leaves the choice to trials. */
+function stepsOf(
+  { steps, auto }: Recipe,
+  { steps: given }: Settings,
+): Pick<Recipe, "auto"> & { readonly steps: unknown } {
+  if (given === undefined) return { steps, auto };
+  if (given.length === 1 && given[0] === "auto") return { steps: [], auto: true };
+  return { steps: given.filter((step) => step !== "none").map(stepOf), auto: false };
 }
 
 /** `nbc:alpha=0.3:rho=1` is the step `nbc` with two options set. */
@@ -121,6 +134,7 @@ function flagOf(field: string): string {
     [/activation\.range/, "--range"],
     [/activation/, "--activations"],
     [/^steps/, "--steps"],
+    [/^edges/, "--edges"],
     [/^storage/, "--storage"],
     [/^samples/, "--samples"],
     [/^seed/, "--seed"],

@@ -1,12 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { makeBody, makeIf, makeTestModel, someFloats, yes } from "../../test/models.js";
 import { makeNode } from "../graph/node.js";
+import type { Layer } from "../operators/layer.js";
 import { parseRecipe, type RecipeInput } from "./recipe.js";
 import { unmatchedPatterns, wishesOf } from "./wish.js";
 
 const conv = makeNode("Conv", ["x", "stem.weight"], ["features"], {}, "stem");
 const product = makeNode("MatMul", ["q", "k"], ["scores"], {}, "attention");
-const wish = (recipe: RecipeInput) => wishesOf(parseRecipe(recipe))(conv, "stem.weight");
+const wish = (recipe: RecipeInput) => wishesOf(parseRecipe(recipe), [])(conv, "stem.weight");
 
 describe("wishesOf", () => {
   it("wishes for 8 bits where nothing is said", () => {
@@ -80,8 +81,42 @@ describe("wishesOf", () => {
 
   it("leaves activations in float where they are to be", () => {
     expect(wish({ formats: [{ activation: "float" }] })).toMatchObject({ activation: "float" });
-    const ofProduct = wishesOf(parseRecipe({ formats: [{ match: "attention", activation: { bits: 6 } }] }));
+    const ofProduct = wishesOf(parseRecipe({ formats: [{ match: "attention", activation: { bits: 6 } }] }), []);
     expect(ofProduct(product, undefined)).toMatchObject({ activation: { bits: 6, symmetric: false } });
+  });
+});
+
+describe("edges", () => {
+  const layers = ["first", "middle", "last"].map((name): Layer => {
+    const node = makeNode("MatMul", [`${name}.x`, `${name}.w`], [`${name}.y`], {}, name);
+    const inputForm = { kind: "vectors", axis: -1 } as const;
+    return { node, weight: `${name}.w`, weightInput: 1, channelAxis: 1, outputAxis: -1, data: `${name}.x`, inputForm };
+  });
+  const table = makeNode("Gather", ["words", "ids"], ["embedded"], {}, "table");
+  const lookup: Layer = { node: table, weight: "words", weightInput: 0, channelAxis: 0, outputAxis: -1 };
+  const low: RecipeInput = { formats: [{ weight: { bits: 3, rounding: "gptq" }, activation: { bits: 4 } }] };
+
+  it("get at least so many bits, rounded to nearest; a table that is looked up in is none of them", () => {
+    const wishFor = wishesOf(parseRecipe({ ...low, edges: 8 }), [lookup, ...layers]);
+    const bits = [lookup, ...layers].map(({ node, weight }) => {
+      const wished = wishFor(node, weight);
+      if (wished.kind !== "quantize" || wished.activation === "float") throw new Error("was not wished");
+      return [wished.weight.bits, wished.weight.symmetric, wished.weight.rounding?.use, wished.activation.bits];
+    });
+    const raised = [8, true, "rtn", 8];
+    const asGiven = [3, false, "gptq", 4];
+    expect(bits).toEqual([asGiven, raised, asGiven, raised]);
+  });
+
+  it("keep what has as many bits already, and float", () => {
+    const wishFor = wishesOf(
+      parseRecipe({ formats: [{ weight: { rounding: "gptq" }, activation: "float" }], edges: 4 }),
+      layers,
+    );
+    expect(wishFor(layers[0].node, "first.w")).toMatchObject({
+      weight: { bits: 8, rounding: { use: "gptq" } },
+      activation: "float",
+    });
   });
 });
 

@@ -1,16 +1,38 @@
-import { type Graph, readsOf, subgraphsOf } from "../graph/graph.js";
+import { type Graph, type Node, readsOf, subgraphsOf } from "../graph/graph.js";
+import type { Layer } from "../operators/layer.js";
 import type { LayerWish, WishFor } from "../quantize/choose-layers.js";
-import type { Granularity } from "../quantize/format.js";
+import type { Bits, Granularity } from "../quantize/format.js";
 import { matchesNode } from "./match.js";
 import type { FormatRule, Recipe } from "./recipe.js";
 
-/** What a recipe wishes for each layer. */
-export function wishesOf(recipe: Recipe): WishFor {
+/**
+ * What a recipe wishes for each layer.
+ *
+ * @param layers all that the network offers, in its order
+ */
+export function wishesOf(recipe: Recipe, layers: readonly Layer[]): WishFor {
+  const edges = edgesOf(layers);
   return (node, weight) => {
     const skip = recipe.skip.find((pattern) => matchesNode([pattern], node, weight));
     if (skip !== undefined) return { kind: "skip", reason: `the recipe skips ${skip}` };
     const rule = recipe.formats.find((format) => matchesNode(format.match, node, weight));
-    return rule === undefined ? { kind: "skip", reason: "no format of the recipe matches" } : wishOf(rule);
+    if (rule === undefined) return { kind: "skip", reason: "no format of the recipe matches" };
+    return wishOf(recipe.edges !== undefined && edges.has(node) ? raiseBits(rule, recipe.edges) : rule);
+  };
+}
+
+/** The first and the last layer that multiply something: published results leave them at 8 bits. */
+function edgesOf(layers: readonly Layer[]): ReadonlySet<Node> {
+  const nodes = layers.filter(({ inputForm }) => inputForm !== undefined).map(({ node }) => node);
+  return new Set([nodes[0], nodes[nodes.length - 1]].filter((node) => node !== undefined));
+}
+
+/** Weights that get more bits than their rule says need no more than rounding to nearest. */
+function raiseBits({ match, weight, activation }: FormatRule, least: Bits): FormatRule {
+  return {
+    match,
+    weight: weight === "float" || weight.bits >= least ? weight : { ...weight, bits: least, rounding: { use: "rtn" } },
+    activation: activation === "float" || activation.bits >= least ? activation : { ...activation, bits: least },
   };
 }
 

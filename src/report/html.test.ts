@@ -29,7 +29,7 @@ const report: RunReport = {
   ],
   skipped: [{ name: hostile, opType: hostile, reason: hostile }],
   activations: [],
-  targetTrials: [],
+  trials: [],
   steps: [
     {
       name: "bc",

@@ -19,8 +19,8 @@ export interface RunReport {
   /** Nodes that stayed in float, with the reason. */
   readonly skipped: readonly SkippedRecord[];
   readonly activations: readonly ActivationRecord[];
-  /** What was tried where a rounding left its target open; the one with the smallest error was taken. */
-  readonly targetTrials: readonly TargetTrialRecord[];
+  /** What was tried where the recipe left something open. */
+  readonly trials: readonly TrialRecord[];
   /** Preparations of the float network first. */
   readonly steps: readonly StepResult[];
   readonly warnings: readonly string[];
@@ -74,8 +74,11 @@ export interface ActivationRecord {
 }
 
 /** Errors at the outputs on samples that were held back. */
-export interface TargetTrialRecord {
-  readonly target: string;
+export interface TrialRecord {
+  /** What was tried. */
+  readonly name: string;
+  /** Whether the run went on with it. */
+  readonly taken: boolean;
   /** In nats. */
   readonly kl: number;
   readonly sqnrDb: number;

@@ -245,7 +245,7 @@ describe("the records of GPTQ", () => {
       { name: "gptq", sites: [{ label: "y", kind: "skipped", reason: "rounded to nearest: y looks it up" }] },
       { name: "bc", sites: [{ label: "y", kind: "skipped" }] },
     ]);
-    expect(report.targetTrials).toEqual([]);
+    expect(report.trials).toEqual([]);
   });
 });
 

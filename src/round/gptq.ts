@@ -8,7 +8,7 @@ import { isOperator, labelOf } from "../graph/node.js";
 import type { SharedConstants } from "../graph/patch-writer.js";
 import { shapeOf, type ValueTypes } from "../graph/value-types.js";
 import type { InputForm } from "../operators/layer.js";
-import type { GptqRounding, RoundingTarget } from "../quantize/format.js";
+import type { GptqRounding } from "../quantize/format.js";
 import {
   naming,
   roundWeightToNearest,
@@ -50,10 +50,9 @@ const mostRows = 32_768;
  * holds on samples it was not made from.
  *
  * @param weights those that `gptqObstacle` has nothing against
- * @param automatic the target of those that leave it open
  * @see Frantar et al., GPTQ, arXiv:2210.17323; for the target Li et al., GPTAQ, arXiv:2504.02692
  */
-export function gptqRounding(weights: readonly WeightToRound[], automatic: RoundingTarget): AnyStep {
+export function gptqRounding(weights: readonly WeightToRound[]): AnyStep {
   const shared: SharedConstants = new Map();
   const factorOnce = rememberFactors();
   return defineStep<Record<never, never>, GptqSite, Found, QuantizedRows>({
@@ -62,7 +61,7 @@ export function gptqRounding(weights: readonly WeightToRound[], automatic: Round
     outcome: "weights rounded",
     summary: "rounds weights column by column, each making up for the error of those before it",
     sites: (context) => ({
-      usable: weights.map((weight) => siteOf(context, weight, automatic)),
+      usable: weights.map((weight) => siteOf(context, weight)),
       unusable: [],
     }),
     statistics: statisticsOf,
@@ -96,7 +95,7 @@ function withWidestRange(weight: WeightToRound): WeightToRound {
 }
 
 /** Layers that share a weight get the codes that suit the first of them. */
-function siteOf({ current, types, batches }: StepContext, weight: WeightToRound, automatic: RoundingTarget): GptqSite {
+function siteOf({ current, types, batches }: StepContext, weight: WeightToRound): GptqSite {
   const { layer } = weight.plans[0];
   const [output] = layer.node.outputs;
   const node = current.producer(output);
@@ -114,13 +113,14 @@ function siteOf({ current, types, batches }: StepContext, weight: WeightToRound,
     form: layer.inputForm as InputForm,
     columns: weight.tensor.shape.reduce((product, size) => product * size, 1) / rowCountOf(weight),
     rowsPerRun: Math.ceil(mostRows / Math.max(batches, 1)),
-    wanted: wantedInput(rounding.target === "auto" ? automatic : rounding.target, input, data),
+    wanted: wantedInput(rounding.target, input, data),
   };
 }
 
-function wantedInput(target: RoundingTarget, input: ValueName, data: ValueName): Tap | undefined {
+/** A target that nobody has chosen is the input before it is quantized. */
+function wantedInput(target: GptqRounding["target"], input: ValueName, data: ValueName): Tap | undefined {
   if (target === "float") return { from: "float", value: data };
-  return target === "unquantized" && input !== data ? { from: "current", value: data } : undefined;
+  return target !== "same" && input !== data ? { from: "current", value: data } : undefined;
 }
 
 function statisticsOf(site: GptqSite): StatisticsOf<Found> {

@@ -75,6 +75,11 @@ export interface Step<Options extends OptionList, S extends Site, Found extends 
   readonly name: string;
   /** One line for help. */
   readonly summary: string;
+  /**
+   * Whether a run tries, on samples held back, what the network is without the step, and leaves it out where that is better:
+   * for steps that cost bytes or time when the model runs.
+   */
+  readonly isTried?: boolean;
   /** What becomes of sites that are solved, in words: "layers compensated". */
   readonly outcome: string;
   /** What a user may set; sites carry what solving them needs to know of it. */
@@ -120,6 +125,7 @@ export interface AnyStep {
   readonly name: string;
   readonly summary: string;
   readonly options: OptionList;
+  readonly isTried: boolean;
   /** @param given what a recipe says of the options; the rest is filled in */
   open(context: StepContext, given?: OptionValues): OpenStep;
 }
@@ -163,6 +169,7 @@ export function defineStep<Options extends OptionList, S extends Site, Found ext
     name: step.name,
     summary: step.summary,
     options: step.options,
+    isTried: step.isTried ?? false,
     open(context, given = {}) {
       const { usable, unusable } = step.sites(context, fillOptions(step.options, given));
       return { name: step.name, outcome: step.outcome, unusable, sites: usable.map((site) => openSite(step, site)) };

@@ -95,7 +95,7 @@ describe("walk", () => {
     const groups = quantized.groups.filter(({ format }) => format.rangeFrom === "quantized");
     const results = [];
     for (const mostHeldBytes of [0, 1e9]) {
-      const steps = [gptqRounding(quantized.unrounded, "same"), liveRanges(groups, blocks)];
+      const steps = [gptqRounding(quantized.unrounded), liveRanges(groups, blocks)];
       const input = { engine, float, current: quantized.model, types, blocks, batches, mostHeldBytes };
       const opened = steps.map((step) => step.open(context));
       results.push(await walk(input, opened));

@@ -1,0 +1,69 @@
+import { describe, expect, it } from "vitest";
+import { defaultOf, type NetworkKind, roundsOf } from "./candidates.js";
+import { presets } from "./presets.js";
+import { parseRecipe, type Recipe, type RecipeInput } from "./recipe.js";
+
+const cnn: NetworkKind = { hasProducts: false, isQuantized: true, isRoundable: true };
+const transformer: NetworkKind = { ...cnn, hasProducts: true };
+
+/** Every recipe that would be tried if the first of each round won. */
+function allOf(recipe: Recipe, kind: NetworkKind): readonly Recipe[] {
+  const start = defaultOf(recipe, kind);
+  return roundsOf(recipe, kind).flatMap((round) => round.candidates(start).map((candidate) => candidate.recipe));
+}
+
+const low: RecipeInput = { formats: [{ weight: { bits: 3 }, activation: { bits: 4 } }], auto: true };
+
+describe("roundsOf", () => {
+  it.each<readonly [about: string, recipe: RecipeInput]>([
+    [
+      "everything is given",
+      { formats: [{ weight: { bits: 4, rounding: { use: "gptq", target: "float" } } }], steps: ["bc"] },
+    ],
+    ["nothing is rounded by inputs", {}],
+  ])("tries nothing where %s", (_about, recipe) => {
+    expect(roundsOf(parseRecipe(recipe), cnn)).toEqual([]);
+  });
+
+  it.each([
+    ["a convolutional network", cnn],
+    ["a transformer", transformer],
+    ["a network with activations in float", { ...cnn, isQuantized: false }],
+  ])("leaves nothing open, and keeps the bits: %s", (_about, kind) => {
+    for (const recipe of allOf(parseRecipe(low), kind)) {
+      expect(recipe.auto).toBe(false);
+      expect(roundsOf({ ...recipe, steps: [] }, kind)).toEqual([]);
+      expect(recipe.formats).toMatchObject([{ weight: { bits: 3 }, activation: { bits: 4 } }]);
+      // What a model's metadata holds is a recipe again.
+      expect(parseRecipe(JSON.parse(JSON.stringify(recipe)))).toEqual(recipe);
+    }
+  });
+
+  it("has names that tell the candidates of a round apart", () => {
+    for (const round of roundsOf(parseRecipe(low), transformer)) {
+      const names = round.candidates(defaultOf(parseRecipe(low), transformer)).map(({ name }) => name);
+      expect(new Set(names).size).toBe(names.length);
+    }
+  });
+
+  it("gives the edges 8 bits where others get few, unless the recipe says", () => {
+    expect(defaultOf(parseRecipe(low), cnn).edges).toBe(8);
+    expect(defaultOf(parseRecipe({ ...low, edges: 4 }), cnn).edges).toBe(4);
+    expect(defaultOf(parseRecipe({ auto: true }), cnn).edges).toBeUndefined();
+  });
+});
+
+describe("presets", () => {
+  it.each(presets.map((preset) => [preset.name, preset] as const))(
+    "%s is a recipe, and says what for",
+    (name, preset) => {
+      expect(name).toMatch(/^[a-z]+(-[a-z]+)*$/);
+      expect(preset.summary).toMatch(/^.{30,110}[^.]$/);
+      expect(parseRecipe(preset.recipe).auto).toBe(false);
+    },
+  );
+
+  it("have names of their own", () => {
+    expect(new Set(presets.map(({ name }) => name)).size).toBe(presets.length);
+  });
+});
