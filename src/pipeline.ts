@@ -128,7 +128,7 @@ async function quantizeSamples(task: QuantizeTask, read: Prefetched): Promise<Qu
       ),
       skipped: recordSkipped(plan.choice),
       activations: recordActivations(refined.groups),
-      trials: trials.map((trial) => ({ ...trial, taken: trial.name === taken })),
+      trials: trials.map(({ name, kl, sqnrDb }) => ({ name, kl, sqnrDb, taken: name === taken })),
       steps: [...plan.prepared, ...refined.steps],
       warnings: [...plan.warnings, ...samples.warnings, ...checkpoint.warnings, ...check],
     },

@@ -1,6 +1,6 @@
 import type { Calibration } from "./calibration.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
-import { compareOutputs } from "./compare/outputs.js";
+import { compareOutputs, type SampleComparison } from "./compare/outputs.js";
 import type { Samples } from "./data/samples.js";
 import { type Engine, withSession } from "./engine/engine.js";
 import { shapeOf } from "./graph/value-types.js";
@@ -18,6 +18,8 @@ export interface Trial {
   readonly kl: number;
   /** Signal to error of all outputs, in decibels. */
   readonly sqnrDb: number;
+  /** Of each sample: its divergence, and the squared error of its outputs by their mean square over all samples. */
+  readonly samples: readonly { readonly kl: number; readonly error: number }[];
 }
 
 export interface RecipeChoice {
@@ -29,20 +31,20 @@ export interface RecipeChoice {
   readonly taken: string | undefined;
 }
 
-/** Every so many-th sample is held back from a trial. */
-const heldBack = 4;
 /** Trials need not see all samples: these tell recipes apart. */
 const mostFitted = 64;
-const mostHeld = 32;
+const mostHeld = 64;
 /** With fewer, chance would choose. */
 const leastHeld = 4;
+/** A gain has to be so many times its standard error over the samples, or what stands first stays. */
+const leastCertainty = 1;
 
 /** The samples that a trial is fitted on and those that are held back from it; undefined where there are too few. */
 export function trialSamples(
   indices: readonly number[],
 ): { readonly fitted: readonly number[]; readonly held: readonly number[] } | undefined {
-  const fitted = indices.filter((_, i) => i % heldBack !== heldBack - 1).slice(0, mostFitted);
-  const held = indices.filter((_, i) => i % heldBack === heldBack - 1).slice(0, mostHeld);
+  const fitted = indices.filter((_, i) => i % 2 === 0).slice(0, mostFitted);
+  const held = indices.filter((_, i) => i % 2 === 1).slice(0, mostHeld);
   return held.length < leastHeld ? undefined : { fitted, held };
 }
 
@@ -77,7 +79,8 @@ export interface SearchTask {
 
 /**
  * Decides what a recipe leaves open: quantizes the network with each candidate on some of the samples and takes the one with
- * the smallest error at the outputs on others. For classifiers, with outputs of up to two axes, that is the divergence.
+ * the smallest error at the outputs on others, as far as that is no chance. For classifiers, with outputs of up to two axes,
+ * that is the divergence.
  *
  * @throws RecoupError as `quantizeNetwork`, and as `Checkpoint.trial`
  */
@@ -122,19 +125,31 @@ async function bestOf(
   let best = start;
   for (const candidate of candidates(start?.candidate.recipe ?? recipe)) {
     const tried = await attempt(candidate);
-    if (best === undefined || gain(best.trial, tried.trial, rank) > leastGain) best = tried;
+    if (best === undefined || isBetter(best.trial, tried.trial, leastGain, rank)) best = tried;
   }
   return best;
 }
 
-/** By which share a trial's error is smaller than another's; negative where it is larger. */
-function gain(before: Trial, after: Trial, rank: number): number {
+/**
+ * Whether a trial's error is smaller than another's by a share, and by more than the scatter over the samples explains.
+ *
+ * @param rank of the first output
+ */
+export function isBetter(before: Trial, after: Trial, leastGain: number, rank: number): boolean {
   // The softmax of a single value is one, whatever the value.
   const isClassifier = rank <= 2 && (before.kl > 0 || after.kl > 0);
-  const errorOf = ({ kl, sqnrDb }: Trial) => (isClassifier ? kl : 10 ** (-sqnrDb / 10));
-  const [error, other] = [errorOf(before), errorOf(after)];
-  if (Number.isNaN(error)) return Number.isNaN(other) ? 0 : 1;
-  return error === 0 ? (other === 0 ? 0 : -1) : 1 - other / error;
+  const errorsOf = ({ samples }: Trial) => samples.map(({ kl, error }) => (isClassifier ? kl : error));
+  const [errors, others] = [errorsOf(before), errorsOf(after)];
+  const gains = errors.map((error, i) => error - others[i]);
+  // What gave no numbers is worse than anything that gives some.
+  if (!Number.isFinite(meanOf(errors))) return Number.isFinite(meanOf(others));
+  const gain = meanOf(gains);
+  const variance = meanOf(gains.map((one) => (one - gain) ** 2)) / Math.max(gains.length - 1, 1);
+  return gain > leastGain * meanOf(errors) && gain > leastCertainty * Math.sqrt(variance);
+}
+
+function meanOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
 async function tryRecipe(
@@ -162,11 +177,13 @@ async function tryRecipe(
       },
     });
     // Against the network before any preparation: what it changes of the outputs counts as an error.
+    const compared: SampleComparison[] = [];
     const { kl, sqnrDb } = await withSession(engine, plan.float, { mode: "exact" }, (reference) =>
       withSession(engine, model, { mode: "exact" }, (rounded) =>
-        compareOutputs(reference, rounded, samples.read(held)),
+        compareOutputs(reference, rounded, samples.read(held), (sample) => compared.push(sample)),
       ),
     );
-    return { name, kl, sqnrDb };
+    const signal = meanOf(compared.map((sample) => sample.signal));
+    return { name, kl, sqnrDb, samples: compared.map(({ kl: own, noise }) => ({ kl: own, error: noise / signal })) };
   });
 }

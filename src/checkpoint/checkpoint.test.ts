@@ -19,7 +19,7 @@ const ranges = new Map([
   ["x", { low: -1, high: 0.1 }],
   ["empty", { low: Number.POSITIVE_INFINITY, high: Number.NEGATIVE_INFINITY }],
 ]);
-const trial = { name: "target float", kl: 0.25, sqnrDb: Number.POSITIVE_INFINITY };
+const trial = { name: "target float", kl: 0.25, sqnrDb: Number.POSITIVE_INFINITY, samples: [{ kl: 0.25, error: 0 }] };
 const blocks: readonly (readonly SolvedSite[])[] = [
   [
     {

@@ -7,7 +7,12 @@ const anyNumber = z.custom<number>((value) => typeof value === "number", "must b
 export const rangesSchema = z.array(z.tuple([z.string(), anyNumber, anyNumber]));
 
 /** What a recipe led to. */
-export const trialSchema = z.strictObject({ name: z.string(), kl: anyNumber, sqnrDb: anyNumber });
+export const trialSchema = z.strictObject({
+  name: z.string(),
+  kl: anyNumber,
+  sqnrDb: anyNumber,
+  samples: z.array(z.strictObject({ kl: anyNumber, error: anyNumber })),
+});
 
 const recordSchema = z.discriminatedUnion("kind", [
   z.object({

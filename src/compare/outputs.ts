@@ -20,6 +20,12 @@ export interface OutputComparison {
   readonly brokenSamples: number;
 }
 
+/** How far the outputs of one sample are from a reference's. */
+export interface SampleComparison extends SignalNoise {
+  /** Mean divergence of the softmax of the rows of the first float output, in nats. */
+  readonly kl: number;
+}
+
 export interface LatencyComparison {
   /** Median in milliseconds. */
   readonly referenceMs: number;
@@ -40,7 +46,7 @@ export async function compareOutputs(
   reference: Session,
   model: Session,
   samples: AsyncIterable<Sample>,
-  onSample: () => void = () => {},
+  onSample: (sample: SampleComparison) => void = () => {},
 ): Promise<OutputComparison> {
   let total: SignalNoise = { signal: 0, noise: 0 };
   let count = 0;
@@ -52,22 +58,27 @@ export async function compareOutputs(
     const truth = await reference.run(feeds);
     const other = await model.run(feeds);
     const compared = pairs(reference, model, truth, other);
+    let own: SignalNoise = { signal: 0, noise: 0 };
     let isBroken = false;
     for (const [left, right] of compared) {
       const [expected, found] = [float32Values(left), float32Values(right)];
       const { signal, noise } = signalNoise(expected, found);
-      total = { signal: total.signal + signal, noise: total.noise + noise };
+      own = { signal: own.signal + signal, noise: own.noise + noise };
       isBroken ||= !isAsFinite(expected, found);
     }
     if (isBroken) brokenSamples++;
     const [first] = compared;
-    for (const [left, right] of first ? pairRows(...first) : []) {
-      rows++;
+    const ownRows = first ? [...pairRows(...first)] : [];
+    let ownKl = 0;
+    for (const [left, right] of ownRows) {
       if (argMax(left) === argMax(right)) agreements++;
-      kl += divergence(left, right);
+      ownKl += divergence(left, right);
     }
+    total = { signal: total.signal + own.signal, noise: total.noise + own.noise };
+    rows += ownRows.length;
+    kl += ownKl;
     count++;
-    onSample();
+    onSample({ ...own, kl: ownKl / Math.max(ownRows.length, 1) });
   }
   if (count === 0) throw new RecoupError("data/empty", "holds no samples");
   const perRow = Math.max(rows, 1);

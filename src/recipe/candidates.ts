@@ -91,11 +91,11 @@ function automaticRounds(recipe: Recipe, kind: NetworkKind): readonly Round[] {
   return [
     {
       leastGain: 0,
-      candidates: () => [
-        { name: `gptq, target ${own}, bc`, recipe: gptq(own) },
-        { name: "gptq, target float, bc", recipe: gptq("float") },
-        { name: "rtn, bc", recipe: corrected(base) },
-      ],
+      // What came out best on networks of this kind stands first: the others have to beat it.
+      candidates: () =>
+        [...(kind.hasProducts ? [own, "float"] : ["float", own])]
+          .map((target) => ({ name: `gptq, target ${target}, bc`, recipe: gptq(target) }))
+          .concat({ name: "rtn, bc", recipe: corrected(base) }),
     },
     {
       leastGain: freeGain,
