@@ -1,5 +1,6 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { testStep } from "../test/step-contract.js";
+import { stepNamed } from "../test/walking.js";
 import { createRuntimeEngine } from "./node/runtime-engine.js";
 import { steps } from "./steps.js";
 
@@ -13,3 +14,10 @@ describe("steps", () => {
 });
 
 for (const step of steps) testStep(engine, step);
+
+const perPosition = stepNamed("bc");
+testStep(engine, {
+  ...perPosition,
+  name: "bc-by-position",
+  open: (context) => perPosition.open(context, { bias: "position" }),
+});

@@ -1,5 +1,6 @@
 import type { ValueName } from "../graph/graph.js";
 import type { NameSource } from "../graph/names.js";
+import { digestOf } from "../math/digest.js";
 import type { Limits } from "../operators/limits.js";
 import { float32Values, integerValues, type Tensor } from "../tensor/tensor.js";
 import { bytesOfNumbers, malformed, numbersOfBytes } from "./encoding.js";
@@ -15,23 +16,28 @@ export interface OutputSite {
   readonly rank: number;
   /** Axis of the output channels, counted from the start. */
   readonly channelAxis: number;
+  /** Lengths of all axes but the first, where every position of a channel counts for itself. */
+  readonly positions?: readonly number[];
 }
 
-/** How the outputs of a layer differ between the float and the current network, per output channel. */
+/**
+ * How the outputs of a layer differ between the float and the current network: per output channel, `[C]`, or per position
+ * and channel, as `[C · H · W]` or `[T · C]` in the order of the output.
+ */
 export interface OutputError {
-  /** Elements per channel. */
+  /** Elements per channel, or per position and channel. */
   readonly count: number;
-  /** Mean squared difference behind the limits, with the trial bias in. `[C]` */
+  /** Mean squared difference behind the limits, with the trial bias in. */
   readonly squared: Float64Array;
   /**
-   * What to add to the bias next. `[C]` Without a trial: the mean of float minus current, limits left aside, which is the
+   * What to add to the bias next. Without a trial: the mean of float minus current, limits left aside, which is the
    * best bias where there are none. With one: the mean of float minus current behind the limits over the elements of the
    * current network that they let through, which would bring the mean error to zero if no element crossed them.
    */
   readonly step: Float64Array;
 }
 
-/** The sums behind `OutputError`: a vector per channel each. */
+/** The sums behind `OutputError`. */
 export class OutputErrorStatistic implements Statistic<OutputError> {
   readonly key: string;
   readonly taps: readonly Tap[];
@@ -41,9 +47,10 @@ export class OutputErrorStatistic implements Statistic<OutputError> {
   /** Squared differences; differences; and with a trial how many elements the latter are the sum of. */
   #sums: readonly Float64Array[] | undefined;
 
-  /** @param trial a bias to add to the current network's output. `[C]` */
+  /** @param trial a bias to add to the current network's output, as long as what is found */
   constructor(site: OutputSite, trial?: Float64Array) {
-    this.key = `output error ${site.output} ${trial ?? ""}`;
+    const place = `${site.output} ${site.positions === undefined ? "" : "by position "}`;
+    this.key = `output error ${place}${trial === undefined ? "" : digestOf(trial)}`;
     this.#site = site;
     this.#trial = trial;
     this.taps = [
@@ -53,12 +60,13 @@ export class OutputErrorStatistic implements Statistic<OutputError> {
   }
 
   probe(taps: readonly ValueName[], names: NameSource, opset: number): Probe {
-    const { limits, rank, channelAxis } = this.#site;
+    const { limits, rank, channelAxis, positions } = this.#site;
     const writer = new ProbeWriter(names, opset);
     const limit = (value: ValueName) => (limits === undefined ? value : writer.clip(value, limits.low, limits.high));
-    const sum = (value: ValueName) => writer.sumPerChannel(value, rank, channelAxis);
+    const kept = positions === undefined ? [channelAxis] : positions.map((_, i) => i + 1);
+    const sum = (value: ValueName) => writer.sumExcept(value, rank, kept);
     const [reference, plain] = taps.map((tap) => writer.float32(tap));
-    const output = this.#trial === undefined ? plain : writer.addPerChannel(plain, this.#trial, rank, channelAxis);
+    const output = this.#trial === undefined ? plain : writer.add(plain, this.#trial, this.#shapeOf(this.#trial));
     const limited = limit(output);
     const difference = writer.node("Sub", [limit(reference), limited]);
     const size = writer.node("Size", [plain]);
@@ -110,6 +118,12 @@ export class OutputErrorStatistic implements Statistic<OutputError> {
       squared: squared.map((sum) => sum / count),
       step: differences.map((sum, i) => sum / Math.max(passed === undefined ? count : passed[i], 1)),
     };
+  }
+
+  /** In which a bias broadcasts over the output. */
+  #shapeOf({ length }: Float64Array): readonly number[] {
+    const { positions, rank, channelAxis } = this.#site;
+    return positions ?? [length, ...new Array<number>(rank - 1 - channelAxis).fill(1)];
   }
 
   #add(count: number, sums: readonly Float64Array[]): void {

@@ -88,17 +88,17 @@ export class ProbeWriter {
     return this.node("Clip", [value, ...limits]);
   }
 
-  /** The sums over all axes but the channels'. */
-  sumPerChannel(value: ValueName, rank: number, channelAxis: number): ValueName {
-    const axes = Array.from({ length: rank }, (_, axis) => axis).filter((axis) => axis !== channelAxis);
+  /** The sums over all axes but some that are kept. */
+  sumExcept(value: ValueName, rank: number, kept: readonly number[]): ValueName {
+    const axes = Array.from({ length: rank }, (_, axis) => axis).filter((axis) => !kept.includes(axis));
     if (axes.length === 0) return value;
     if (this.#opset < 13) return this.#writer.node("ReduceSum", [value], "probe_sum", { axes, keepdims: 0 });
     const input = this.#writer.constant("probe_axes", int64Tensor([axes.length], axes));
     return this.node("ReduceSum", [value, input], { keepdims: 0 });
   }
 
-  addPerChannel(value: ValueName, summand: Float64Array, rank: number, channelAxis: number): ValueName {
-    const shape = [summand.length, ...new Array<number>(rank - 1 - channelAxis).fill(1)];
+  /** @param shape of the summand, broadcast over the value */
+  add(value: ValueName, summand: Float64Array, shape: readonly number[]): ValueName {
     return this.node("Add", [value, this.#writer.constant("probe_summand", float32Tensor(shape, summand))]);
   }
 

@@ -18,6 +18,8 @@ afterAll(() => engine.close());
 const channels = 4;
 const site = { output: "y", rank: 3, channelAxis: 1 };
 const trial = Float64Array.of(0.5, -0.25, 0, 3);
+const byPosition = { ...site, positions: [channels, 3] };
+const trialByPosition = Float64Array.from({ length: 12 }, (_, i) => (i % 5) / 4 - 0.5);
 const relu: Limits = { low: 0, high: Number.POSITIVE_INFINITY };
 const clip: Limits = { low: -0.5, high: 1 };
 
@@ -96,6 +98,16 @@ const cases: readonly StatisticCase[] = [
     make: () => new OutputErrorStatistic({ ...site, limits: clip }, trial),
     slowly: (pairs) => outputErrorOf(pairs, clip, trial),
   },
+  {
+    about: "output error by position",
+    make: () => new OutputErrorStatistic(byPosition),
+    slowly: (pairs) => outputErrorOf(pairs, undefined, undefined, 1),
+  },
+  {
+    about: "output error by position with a trial behind a Relu",
+    make: () => new OutputErrorStatistic({ ...byPosition, limits: relu }, trialByPosition),
+    slowly: (pairs) => outputErrorOf(pairs, relu, trialByPosition, 1),
+  },
 ];
 
 for (const given of cases) testStatistic(engine, given);
@@ -108,12 +120,13 @@ function sumOfSquares(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value ** 2, 0);
 }
 
-function outputErrorOf(pairs: readonly Pair[], limits?: Limits, bias?: Float64Array): OutputError {
-  const found = Array.from({ length: channels }, (_, channel) => {
+/** @param together how many neighbours share a bias: the three positions of a channel, or none */
+function outputErrorOf(pairs: readonly Pair[], limits?: Limits, bias?: Float64Array, together = 3): OutputError {
+  const found = Array.from({ length: (channels * 3) / together }, (_, channel) => {
     let [count, squared, differences, counted] = [0, 0, 0, 0];
     for (const { float, current } of pairs) {
       float.forEach((value, i) => {
-        if (Math.floor(i / 3) % channels !== channel) return;
+        if (Math.floor(i / together) % ((channels * 3) / together) !== channel) return;
         const other = current[i] + (bias?.[channel] ?? 0);
         count++;
         squared += (limit(value, limits) - limit(other, limits)) ** 2;

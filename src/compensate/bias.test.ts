@@ -7,6 +7,7 @@ import { buildGraph } from "../graph/graph.js";
 import { type Model, withGraph } from "../graph/model.js";
 import { makeNode } from "../graph/node.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
+import type { AnyStep } from "../step/step.js";
 import { float32Tensor, float32Values, floatTensor, int64Tensor, type Tensor } from "../tensor/tensor.js";
 
 const engine = createRuntimeEngine({ threads: 1 });
@@ -98,6 +99,109 @@ describe("bias compensation of a layer by hand", () => {
     const { model: result } = await walkThrough(engine, float, current, fed);
     // The mean of the batches' means would be 3.17.
     expect(valuesOf(result, "y_bias")).toEqual([3.5]);
+  });
+});
+
+describe("bias compensation by position", () => {
+  const byPosition: AnyStep = {
+    ...stepNamed("bc"),
+    open: (context) => stepNamed("bc").open(context, { bias: "position" }),
+  };
+  const convolution = (shapes: TestModelParts["shapes"], behind: TestModelParts["nodes"] = []) =>
+    makeTestModel({
+      feeds: { x: float32Tensor([1, 1, 1, 2], [0, 0]) },
+      shapes,
+      nodes: [makeNode("Conv", ["x", "w", "b"], ["y"]), ...behind],
+      outputs: [behind.length > 0 ? "z" : "y"],
+      initializers: { w: float32Tensor([1, 1, 1, 1], [1]), b: float32Tensor([1], [10]) },
+    }).model;
+  const fed = [
+    [1, 2],
+    [3, 8],
+  ].map((x): Feeds => new Map([["x", float32Tensor([1, 1, 1, 2], x)]]));
+  const halve = (float: Model) => withConstant(float, "w", float32Tensor([1, 1, 1, 1], [0.5]));
+
+  it("adds the mean error of each position", async () => {
+    const float = convolution({ x: ["n", 1, 1, 2] });
+    const { model, records } = await walkThrough(engine, float, halve(float), fed, byPosition);
+    // Halves of 1 and 3 are missing at the first position, halves of 2 and 8 at the second.
+    expect(model.graph.nodes.map(({ opType }) => opType)).toEqual(["Conv", "Add"]);
+    expect(model.graph.initializers.get("y_bias")?.shape).toEqual([1, 1, 2]);
+    expect(valuesOf(model, "y_bias")).toEqual([1, 2.5]);
+    // Squares (0.25 + 2.25 + 1 + 16) / 4; (0.25 + 0.25 + 2.25 + 2.25) / 4 are left.
+    expect(records).toEqual([
+      { label: "y", kind: "solved", errorBefore: 4.875, errorAfter: 1.25, remark: "its bias holds 1 × 1 × 2 numbers" },
+    ]);
+  });
+
+  it("fits what passes a Relu", async () => {
+    const float = withConstant(
+      convolution({ x: ["n", 1, 1, 2] }, [makeNode("Relu", ["y"], ["z"])]),
+      "b",
+      float32Tensor([1], [-2]),
+    );
+    const { model } = await walkThrough(engine, float, halve(float), fed, byPosition);
+    // Float: 0, 0 and then 1, 6. Halved: -1.5, -1 and -0.5, 2. The mean error would be 1 and 2.5: Newton goes on from there.
+    const [first, second] = valuesOf(model, "y_bias");
+    const errorAt = (bias: number, pairs: readonly (readonly [number, number])[]) =>
+      pairs.reduce((sum, [wanted, given]) => sum + (wanted - Math.max(given + bias, 0)) ** 2, 0);
+    expect(
+      errorAt(first, [
+        [0, -1.5],
+        [1, -0.5],
+      ]),
+    ).toBeLessThan(
+      errorAt(0, [
+        [0, -1.5],
+        [1, -0.5],
+      ]),
+    );
+    expect(
+      errorAt(second, [
+        [0, -1],
+        [6, 2],
+      ]),
+    ).toBeLessThan(
+      errorAt(2.5, [
+        [0, -1],
+        [6, 2],
+      ]) + 1e-6,
+    );
+  });
+
+  it("says that lengths have to be fixed", async () => {
+    const float = convolution({ x: ["n", 1, 1, "width"] });
+    const { model, records } = await walkThrough(engine, float, halve(float), fed, byPosition);
+    expect(model.graph.nodes).toHaveLength(1);
+    const reason = "the length of an axis of its output is not fixed: there is no bias per position";
+    expect(records).toEqual([{ label: "y", kind: "skipped", reason }]);
+  });
+
+  it("is that of a channel where there are no positions", async () => {
+    const float = makeTestModel({
+      feeds: { x: float32Tensor([1, 1], [1]) },
+      shapes: { x: ["n", 1] },
+      nodes: [makeNode("Gemm", ["x", "w"], ["y"])],
+      outputs: ["y"],
+      initializers: { w: float32Tensor([1, 1], [1]) },
+    });
+    const current = withConstant(float.model, "w", float32Tensor([1, 1], [0.5]));
+    const { model, records } = await walkThrough(engine, float.model, current, [float.feeds], byPosition);
+    expect(model.graph.nodes.map(({ opType }) => opType)).toEqual(["Gemm"]);
+    expect(records).toEqual([{ label: "y", kind: "solved", errorBefore: 0.25, errorAfter: 0 }]);
+  });
+
+  it("has no place where the first axis holds channels", async () => {
+    const float = makeTestModel({
+      feeds: { x: float32Tensor([1, 2], [1, 2]) },
+      nodes: [makeNode("MatMul", ["w", "x"], ["y"])],
+      outputs: ["y"],
+      initializers: { w: float32Tensor([1, 1], [1]) },
+    });
+    const { context } = await prepareWalk(engine, float.model, float.model, [float.feeds]);
+    expect(byPosition.open(context).unusable).toEqual([
+      { label: "y", reason: "its first axis holds channels, not samples" },
+    ]);
   });
 });
 

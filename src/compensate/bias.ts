@@ -8,10 +8,19 @@ import { isFloatType } from "../tensor/element-type.js";
 import { resolveAxis } from "../tensor/shape.js";
 import { addToBias, type BiasPlace, biasedOutput, biasObstacle } from "./fold-bias.js";
 
-/** What is added to a layer's bias, `[C]`. */
+/** What is added to a layer's bias: `[C]`, or all positions and channels in the order of the output. */
 type Bias = Float64Array;
 
 interface BiasSite extends Site, OutputSite, BiasPlace {}
+
+const options = {
+  bias: {
+    kind: "choice",
+    help: "what has a constant of its own: each channel, or each position of it (as many numbers as a sample's output)",
+    default: "channel",
+    choices: ["channel", "position"],
+  },
+} as const;
 
 /** Rounds behind a Relu or Clip: each is one more run over the outputs; the third changes little. */
 const limitedRounds = 3;
@@ -25,15 +34,18 @@ const limitedRounds = 3;
  * counts is the one it lets through, which the mean of mostly cut-off values does not know: there the zero of the
  * derivative is approached by Newton steps, and each channel keeps the best bias seen, no change included.
  *
+ * With `bias: "position"` every position of a channel has a constant of its own, `[T, C]` or `[C, H, W]`: the published form,
+ * which needs outputs of fixed shape, makes the model larger, and of N samples learns 1/N of the error's variance by heart.
+ *
  * @see Gong et al., Bias Compensation, arXiv:2404.01892, section 3; docs/methods/bias-compensation.md
  */
-export const biasCompensation = defineStep<Record<never, never>, BiasSite, readonly [OutputError], Bias>({
+export const biasCompensation = defineStep<typeof options, BiasSite, readonly [OutputError], Bias>({
   name: "bc",
   summary: "bias compensation: moves each layer's bias so that its mean error vanishes (no cost at run time)",
   outcome: "layers compensated",
-  options: {},
-  sites(context) {
-    const described = context.layers.map((layer) => describeSite(context, layer));
+  options,
+  sites(context, { bias }) {
+    const described = context.layers.map((layer) => describeSite(context, layer, bias === "position"));
     return {
       usable: described.filter((site): site is BiasSite => "channelAxis" in site),
       unusable: described.filter((site) => "reason" in site),
@@ -45,26 +57,41 @@ export const biasCompensation = defineStep<Record<never, never>, BiasSite, reado
     if (![...found.squared, ...found.step].every(Number.isFinite)) {
       return { kind: "skipped", reason: "its output error is not finite" };
     }
-    return site.limits === undefined ? solveMean(found) : solveLimited(found, rounds);
+    const outcome = site.limits === undefined ? solveMean(found) : solveLimited(found, rounds);
+    if (site.positions === undefined || outcome.kind !== "solved") return outcome;
+    return { ...outcome, remark: `its bias holds ${site.positions.join(" × ")} numbers` };
   },
   rewrite: addToBias,
 });
 
-function describeSite(context: StepContext, layer: SiteLayer): BiasSite | { label: string; reason: string } {
+function describeSite(
+  context: StepContext,
+  layer: SiteLayer,
+  isByPosition: boolean,
+): BiasSite | { label: string; reason: string } {
   const { label } = layer;
   const node = context.float.producer(layer.output);
   const obstacle = node === undefined ? "its output was folded away" : biasObstacle(node);
   if (obstacle !== undefined) return { label, reason: obstacle };
-  const rank = shapeOf(context.types, layer.output)?.length;
+  const shape = shapeOf(context.types, layer.output);
+  const rank = shape?.length;
   const elementType = elementTypeOf(context.types, layer.output);
-  if (rank === undefined || elementType === undefined || !isFloatType(elementType)) {
+  if (shape === undefined || rank === undefined || elementType === undefined || !isFloatType(elementType)) {
     return { label, reason: "the type or rank of its output is unknown" };
   }
   const channelAxis = resolveAxis(layer.outputAxis, rank);
   const axisFromEnd = channelAxis - rank;
   const output = biasedOutput(context.float, context.types, layer.output, axisFromEnd);
   const limits = limitsBehind(context.float, output);
-  return { label, value: output, output, limits, rank, channelAxis, axisFromEnd, elementType };
+  const site = { label, value: output, output, limits, rank, channelAxis, axisFromEnd, elementType };
+  if (!isByPosition) return site;
+  if (channelAxis === 0) return { label, reason: "its first axis holds channels, not samples" };
+  const positions = shape.slice(1).filter((size) => typeof size === "number");
+  if (positions.length < rank - 1) {
+    return { label, reason: "the length of an axis of its output is not fixed: there is no bias per position" };
+  }
+  // Where there are no positions besides the channels, the layer's own bias will do.
+  return positions.length === 1 ? site : { ...site, positions };
 }
 
 /** Of the Relu or Clip that is the only reader of a value. */

@@ -208,6 +208,33 @@ describe("addToBias", () => {
     });
   });
 
+  it.each([
+    ["the Add of a constant per channel", ["MatMul", "Add"], "MatMul Add", [3]],
+    ["the Add of a constant per position", ["MatMul", "Add"], "MatMul Add", [4, 1]],
+    ["the Add of a constant per position and channel", ["MatMul", "Add"], "MatMul Add", [4, 3]],
+    ["the Add of a scalar", ["MatMul", "Add"], "MatMul Add", []],
+    ["an Add of its own behind one of a constant per sample", ["MatMul", "Add"], "MatMul Add Add", [2, 1, 1]],
+    ["an Add of its own behind MatMul", ["MatMul"], "MatMul Add", [3]],
+  ] as const)("adds per position to %s", async (_about, [, add], becomes, shape) => {
+    const { model, feeds } = makeTestModel({
+      feeds: { x: someFloats([2, 4, 5]) },
+      nodes: [
+        makeNode("MatMul", ["x", "w"], [add === undefined ? "y" : "m"]),
+        ...(add === undefined ? [] : [makeNode(add, ["b", "m"], ["y"])]),
+      ],
+      outputs: ["y"],
+      initializers: { w: someFloats([5, 3], 2), b: someFloats(shape, 3) },
+    });
+    const change = Float64Array.from({ length: 12 }, (_, i) => 1.5 - i);
+    const at = { value: "y", axisFromEnd: -1, elementType: "float32", positions: [4, 3] } as const;
+    const graph = applyPatch(model.graph, addToBias(model.graph, at, change));
+    expect(graph.nodes.map((node) => node.opType).join(" ")).toBe(becomes);
+    const before = float64Values((await runModel(engine, model, feeds)).get("y") as Tensor);
+    const after = float64Values((await runModel(engine, withGraph(model, graph), feeds)).get("y") as Tensor);
+    const differences = after.map((value, i) => Math.abs(value - before[i] - change[i % 12]));
+    expect(Math.max(...differences)).toBeLessThan(5e-6);
+  });
+
   const place = { value: "y", axisFromEnd: -1, elementType: "float32" } as const;
   const parts = { feeds: matrix.feeds, initializers: withC(3) };
 

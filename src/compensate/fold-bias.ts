@@ -14,12 +14,14 @@ export function biasObstacle(node: Node): string | undefined {
   return undefined;
 }
 
-/** A place for a constant per output channel. */
+/** A place for a constant per output channel, or per position and channel. */
 export interface BiasPlace {
   readonly value: ValueName;
   /** The channels' axis, counted from the end (negative). */
   readonly axisFromEnd: number;
   readonly elementType: FloatType;
+  /** Lengths of all axes but the first, for a constant per position and channel. */
+  readonly positions?: readonly number[];
 }
 
 /** A layer's output with its bias: behind the Add of a constant that exporters put after MatMul, else the output itself. */
@@ -34,21 +36,26 @@ export function biasedOutput(graph: Graph, types: ValueTypes, output: ValueName,
 }
 
 /**
- * Adds a constant per output channel to a value: to the bias of the node that computes it, or as a new bias or Add.
+ * Adds a constant per output channel to a value: to the bias of the node that computes it, or as a new bias or Add. One per
+ * position and channel goes into the constant of the Add that computes the value, or into a new Add.
  *
- * @param change `[C]`
+ * @param change `[C]`, or all positions and channels in the order of the output
  */
 export function addToBias(graph: Graph, place: BiasPlace, change: Float64Array): GraphPatch {
   const node = graph.producer(place.value);
   if (!node) throw new Error(`${place.value} is computed by no node`);
   const label = `compensate the bias of ${place.value}`;
-  const input = biasInput(graph, node, place, change.length);
+  const { positions } = place;
+  const input = positions ? addedInput(graph, node, positions) : biasInput(graph, node, place, change.length);
   if (input === undefined) return { label, ...insertAdd(graph, node, place, change) };
   // Gemm computes alpha · A · B + beta · C.
   const factor = isOperator(node, "Gemm") ? floatAttribute(node, "beta", 1) : 1;
   const scaled = change.map((value) => value / factor);
   const isGiven = (node.inputs[input] ?? "") !== "";
-  return { label, ...(isGiven ? changeInput(graph, node, input, scaled) : giveBias(graph, node, place, scaled)) };
+  return {
+    label,
+    ...(isGiven ? changeInput(graph, node, input, scaled, positions) : giveBias(graph, node, place, scaled)),
+  };
 }
 
 type PatchParts = Omit<GraphPatch, "label">;
@@ -66,15 +73,33 @@ function biasInput(graph: Graph, node: Node, place: BiasPlace, channels: number)
   return bias === "" || isFitting(bias) ? 2 : undefined;
 }
 
+/** Which input of an Add is a constant that every position could have a value of its own of. */
+function addedInput(graph: Graph, node: Node, positions: readonly number[]): number | undefined {
+  if (!isOperator(node, "Add")) return undefined;
+  const input = node.inputs.findIndex((name) => {
+    const shape = graph.constant(name)?.shape;
+    return shape !== undefined && broadcastsTo(shape, positions);
+  });
+  return input >= 0 ? input : undefined;
+}
+
 /** Whether a shape has one value per channel, all along the channels' axis. */
 function isPerChannel(shape: readonly number[] | undefined, axisFromEnd: number, channels: number): boolean {
   if (shape === undefined || elementCount(shape) !== channels) return false;
   return channels === 1 || shape.at(axisFromEnd) === channels;
 }
 
-function changeInput(graph: Graph, node: Node, index: number, change: Float64Array): PatchParts {
+/** @param shape of the changed constant, where it is not that of the constant itself */
+function changeInput(
+  graph: Graph,
+  node: Node,
+  index: number,
+  change: Float64Array,
+  shape?: readonly number[],
+): PatchParts {
   const bias = node.inputs[index];
-  const changed = addValues(graph.initializers.get(bias) as Tensor, change);
+  const constant = graph.initializers.get(bias) as Tensor;
+  const changed = addValues(shape === undefined ? constant : broadcastTo(constant, shape), change);
   const isShared = graph.consumers(bias).length > 1 || graph.isOutput(bias);
   if (!isShared) return { initializers: new Map([[bias, changed]]) };
   const name = createNameSource(graph).fresh(`${bias}_compensated`);
@@ -104,9 +129,9 @@ function insertAdd(graph: Graph, node: Node, place: BiasPlace, change: Float64Ar
   };
 }
 
-/** In which a value per channel broadcasts over the output. */
-function broadcastShape({ axisFromEnd }: BiasPlace, channels: number): readonly number[] {
-  return [channels, ...new Array<number>(-axisFromEnd - 1).fill(1)];
+/** In which a constant broadcasts over the output. */
+function broadcastShape({ axisFromEnd, positions }: BiasPlace, channels: number): readonly number[] {
+  return positions ?? [channels, ...new Array<number>(-axisFromEnd - 1).fill(1)];
 }
 
 function addValues(tensor: Tensor, change: Float64Array): Tensor {
@@ -115,4 +140,26 @@ function addValues(tensor: Tensor, change: Float64Array): Tensor {
     tensor.shape,
     float32Values(tensor).map((value, i) => value + change[i]),
   );
+}
+
+function broadcastsTo(shape: readonly number[], wanted: readonly number[]): boolean {
+  const missing = wanted.length - shape.length;
+  return missing >= 0 && shape.every((size, axis) => size === 1 || size === wanted[missing + axis]);
+}
+
+/** The tensor with its elements repeated, as operators do where shapes differ. */
+function broadcastTo(tensor: Tensor, wanted: readonly number[]): Tensor {
+  const given = float32Values(tensor);
+  const shape = [...new Array<number>(wanted.length - tensor.shape.length).fill(1), ...tensor.shape];
+  const values = Float64Array.from({ length: elementCount(wanted) }, (_, element) => {
+    let [index, rest, size] = [0, element, 1];
+    for (let axis = wanted.length - 1; axis >= 0; axis--) {
+      const place = rest % wanted[axis];
+      rest = (rest - place) / wanted[axis];
+      if (shape[axis] > 1) index += place * size;
+      size *= shape[axis];
+    }
+    return given[index];
+  });
+  return floatTensor(tensor.type, wanted, values);
 }
