@@ -5,8 +5,8 @@ import { bytesOfNumbers, malformed, numbersOfBytes } from "./encoding.js";
 import { ProbeWriter } from "./probe-writer.js";
 import type { Probe, Statistic, Tap } from "./statistic.js";
 
-/** Numbers that are kept of each network, where nothing else is said: 64 MB. */
-const mostNumbersKept = 2 ** 24;
+/** Numbers that are kept of each network, where nothing else is said: 16 MB, four thousand rows of a thousand classes. */
+const mostNumbersKept = 2 ** 22;
 
 /** What both networks compute of a value, row by row in the order of the samples. */
 export interface PairedRows {

@@ -97,7 +97,7 @@ export const clusterCompensation = defineStep<typeof options, ClusterSite, reado
   },
   statistics: ({ value, classes }) => [new PairedRowsStatistic(value, classes)],
   solve({ settings }, [rows]) {
-    if (![...rows.float, ...rows.current].every(Number.isFinite)) {
+    if (![rows.float, rows.current].every((values) => values.every(Number.isFinite))) {
       return { kind: "skipped", reason: "its values are not finite" };
     }
     const choice = chooseMap(rows, settings);

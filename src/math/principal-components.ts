@@ -3,7 +3,8 @@ import { createRandom } from "./random.js";
 
 /** Directions beyond those asked for: they make the iteration converge where eigenvalues lie close together. */
 const spare = 8;
-const mostRounds = 500;
+/** Directions that are not told apart by then have the same variance: any in their plane do. */
+const mostRounds = 100;
 /** The iteration ends where no variance changes by more than this share of the largest. Those of the directions are its root. */
 const tolerance = 1e-12;
 /** Directions with less than this share of the largest variance are rounding errors. */
