@@ -23,7 +23,7 @@ export class HalvedSums {
     return this.#total;
   }
 
-  add(values: Float32Array): void {
+  add(values: Float32Array | Float64Array): void {
     this.#addTo(this.#runs % 2, values);
     this.#runs++;
   }

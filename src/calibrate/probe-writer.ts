@@ -1,6 +1,7 @@
 import type { Node, ValueName } from "../graph/graph.js";
 import type { NameSource } from "../graph/names.js";
 import { PatchWriter } from "../graph/patch-writer.js";
+import { renameReads } from "../graph/rename.js";
 import { elementCodeOf } from "../tensor/element-code.js";
 import { float32Tensor, int64Tensor, type Tensor } from "../tensor/tensor.js";
 import type { Probe } from "./statistic.js";
@@ -26,6 +27,38 @@ export class ProbeWriter {
   /** A copy of a node with one output that reads other values. */
   copy(node: Node, inputs: readonly ValueName[]): ValueName {
     return this.#writer.node(node.opType, inputs, `probe_${node.opType}`, node.attributes);
+  }
+
+  /**
+   * Copies of some nodes, in topological order, that read other values.
+   *
+   * @param constants the initializers that the nodes read
+   * @param feeds what they read instead of values from outside
+   * @returns the names that what they compute has in the copy
+   */
+  part(
+    nodes: readonly Node[],
+    constants: ReadonlyMap<ValueName, Tensor>,
+    feeds: ReadonlyMap<ValueName, ValueName>,
+  ): ReadonlyMap<ValueName, ValueName> {
+    const names = new Map(feeds);
+    for (const [name, tensor] of constants) names.set(name, this.constant(tensor));
+    for (const node of nodes) {
+      const outputs = node.outputs.map((output) => {
+        if (output === "") return "";
+        const copy = this.#writer.names.fresh(`probe_${output}`);
+        names.set(output, copy);
+        return copy;
+      });
+      this.#writer.add({ ...renameReads(node, names), name: "", outputs });
+    }
+    return names;
+  }
+
+  /** The largest element of each column of a matrix. `[columns]` */
+  largestOfColumns(value: ValueName): ValueName {
+    if (this.#opset < 18) return this.node("ReduceMax", [value], { axes: [0], keepdims: 0 });
+    return this.node("ReduceMax", [value, this.integers([0])], { keepdims: 0 });
   }
 
   constant(tensor: Tensor): ValueName {

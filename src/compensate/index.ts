@@ -1,6 +1,13 @@
 import type { AnyStep } from "../step/step.js";
 import { biasCompensation } from "./bias.js";
 import { clusterCompensation } from "./cluster.js";
+import { nonlinearBlockCompensation } from "./nbc.js";
+import { blockCompensation } from "./qwt.js";
 
 /** Every compensation, in the order of help. To add one is a file and a line here. */
-export const compensations: readonly AnyStep[] = [biasCompensation, clusterCompensation];
+export const compensations: readonly AnyStep[] = [
+  biasCompensation,
+  blockCompensation,
+  nonlinearBlockCompensation,
+  clusterCompensation,
+];

@@ -199,11 +199,12 @@ function openSite<Options extends OptionList, S extends Site, Found extends Find
       // The site stays to the end of the walk; what was found may take megabytes.
       current = undefined;
       const outcome = step.solve(site, found, rounds);
-      if (outcome.kind === "skipped") return outcome;
       if (outcome.kind === "refine") {
         rounds.push({ found, solution: outcome.solution });
         return { kind: "again" };
       }
+      rounds.length = 0;
+      if (outcome.kind === "skipped") return outcome;
       return { ...outcome, patch: step.rewrite(graph, site, outcome.solution) };
     },
     // What a checkpoint holds is what this step found: the walk sees to that.

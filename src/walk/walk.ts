@@ -7,9 +7,10 @@ import { type Model, withGraph } from "../graph/model.js";
 import { applyPatch } from "../graph/patch.js";
 import type { ValueTypes } from "../graph/value-types.js";
 import type { OpenStep } from "../step/step.js";
+import { findCarried } from "./carried.js";
 import { groupByDepth } from "./depth.js";
 import { type SiteGroup, type SiteRecord, type SolvedSite, skipped, solveSites } from "./solve-sites.js";
-import { Streams, tappedBy } from "./streams.js";
+import { Streams, tappedBy, type Values } from "./streams.js";
 
 /** The two networks that the walk goes through side by side: values of the same name mean the same in both. */
 export interface WalkInput {
@@ -59,6 +60,7 @@ export async function walk(
   const records = steps.map(({ unusable }) => unusable.map(({ label, reason }) => skipped(label, reason)));
   const all: SolvedSite[] = [];
   let current = input.current;
+  const carried = findCarried(blocks, current.graph, steps);
   const streams = await Streams.open(input.engine, { float, current }, input.types, input.batches);
   try {
     for (const [index, block] of blocks.entries()) {
@@ -81,11 +83,7 @@ export async function walk(
           current = withGraph(current, result.graph);
           solved.push(...result.solved);
           held = held.filter(({ from, value }) => from === "float" || !changed.has(value));
-          const kept = tappedBy(held);
-          await streams.keep({
-            float: [...block.inputs, ...kept.float],
-            current: [...block.inputs, ...kept.current],
-          });
+          await streams.keep(joinValues(block.inputs, carried[index], tappedBy(held)));
           onProgress((index + (i + 1) / (groups.length + 1)) / blocks.length);
         }
         await onBlock(index, solved);
@@ -94,8 +92,8 @@ export async function walk(
       all.push(...solved);
       if (index < blocks.length - 1) {
         // From the same values whatever was held, so that a walk that goes on from a checkpoint computes the same.
-        await streams.keep({ float: block.inputs, current: block.inputs });
-        await streams.advance({ float, current }, { float: block.outputs, current: block.outputs });
+        await streams.keep(joinValues(block.inputs, carried[index]));
+        await streams.advance({ float, current }, joinValues(block.outputs, carried[index + 1]));
       }
       onProgress((index + 1) / blocks.length);
     }
@@ -103,6 +101,12 @@ export async function walk(
     await streams.close();
   }
   return { model: current, records, solved: all };
+}
+
+/** Values of both networks, and others of either. */
+function joinValues(both: readonly ValueName[], ...others: readonly Values[]): Values {
+  const join = (from: Tap["from"]) => [...both, ...others.flatMap((values) => values[from])];
+  return { float: join("float"), current: join("current") };
 }
 
 /** The sites of a block in the order in which they are solved. */

@@ -1,0 +1,177 @@
+import { fixedValues, randomOperators } from "../graph/fixed-values.js";
+import { type Graph, type Node, readsOf, type ValueName } from "../graph/graph.js";
+import { isOperator, labelOf, onlyConsumer } from "../graph/node.js";
+import { elementTypeOf, type ValueTypes } from "../graph/value-types.js";
+import { isFloatType } from "../tensor/element-type.js";
+import type { Block } from "./blocks.js";
+import { findLayerBlocks } from "./layer-blocks.js";
+
+/** A part of a network that one activation enters and one leaves. */
+export interface Section {
+  readonly label: string;
+  readonly entry: ValueName;
+  readonly exit: ValueName;
+  /** What computes the exit from the entry, in topological order. */
+  readonly nodes: readonly Node[];
+  /** What the nodes read besides: values of the network that no layer lies above, as masks. */
+  readonly sides: readonly ValueName[];
+}
+
+/** A part that is no section, and why. */
+export interface NoSection {
+  readonly label: string;
+  readonly reason: string;
+}
+
+/** How much of a network makes a section. */
+export type SectionSize =
+  /** An attention and what follows it up to the next one; two layers of a chain; a residual block; a module of branches. */
+  | "block"
+  /** As little as can be. */
+  | "part";
+
+/** Layers of a chain that make a section. */
+const layersOfChain = 2;
+
+/**
+ * Cuts a network where a single activation is left that layers lie above, by data flow: residual blocks, transformer
+ * layers, modules of parallel branches, runs of a chain. What a pooling or an activation function makes of that
+ * activation, where nothing else reads it, stands for it.
+ */
+export function findSections(
+  graph: Graph,
+  types: ValueTypes,
+  layers: readonly Node[],
+  size: SectionSize,
+): { readonly sections: readonly Section[]; readonly others: readonly NoSection[] } {
+  const network = new Network(graph, types, layers);
+  const blocks = findLayerBlocks(graph, types, layers);
+  const sections: Section[] = [];
+  const others: NoSection[] = [];
+  let start = 1;
+  for (let i = 1; i < blocks.length; i++) {
+    if (i < blocks.length - 1 && size === "block" && network.goesOn(blocks, start, i)) continue;
+    const found = network.sectionOf(blocks, start, i);
+    if ("reason" in found) others.push(found);
+    else sections.push(found);
+    start = i + 1;
+  }
+  return { sections, others };
+}
+
+class Network {
+  readonly #graph: Graph;
+  readonly #types: ValueTypes;
+  readonly #layers: ReadonlySet<Node>;
+  readonly #fixed: ReadonlySet<ValueName>;
+  /** Values that a layer lies above. */
+  readonly #computed = new Set<ValueName>();
+
+  constructor(graph: Graph, types: ValueTypes, layers: readonly Node[]) {
+    this.#graph = graph;
+    this.#types = types;
+    this.#layers = new Set(layers);
+    this.#fixed = fixedValues(graph);
+    for (const node of graph.nodes) {
+      if (!this.#layers.has(node) && ![...readsOf(node)].some((value) => this.#computed.has(value))) continue;
+      for (const output of node.outputs) this.#computed.add(output);
+    }
+  }
+
+  /** Whether a section that began with one block goes on behind another. */
+  goesOn(blocks: readonly Block[], start: number, last: number): boolean {
+    const next = blocks[last + 1];
+    // The last block ends in what the network is for: a head is no part of anything.
+    if (last + 1 === blocks.length - 1 || this.#crossing(blocks[last]).length !== 1) return false;
+    if (hasProduct(blocks[start], this.#fixed)) return !hasProduct(next, this.#fixed) && this.#isBranched(next);
+    const inside = blocks.slice(start, last + 1);
+    if (inside.some((block) => this.#isBranched(block))) return false;
+    const count = inside.flatMap(({ nodes }) => nodes).filter((node) => this.#layers.has(node)).length;
+    return count < layersOfChain && !this.#isBranched(next);
+  }
+
+  sectionOf(blocks: readonly Block[], start: number, last: number): Section | NoSection {
+    const label = labelOf(blocks[start].nodes.find((node) => this.#layers.has(node)) ?? blocks[start].nodes[0]);
+    if (last === blocks.length - 1) return { label, reason: "it ends in the outputs of the network" };
+    const entering = this.#crossing(blocks[start - 1]);
+    const leaving = this.#crossing(blocks[last]);
+    if (entering.length !== 1) return { label, reason: `${entering.length} activations enter it` };
+    if (leaving.length !== 1) return { label, reason: `${leaving.length} activations leave it` };
+    const entry = this.#behindPooling(entering[0]);
+    const exit = this.#behindActivation(leaving[0]);
+    const part = this.#between(entry, exit);
+    if (part === undefined) return { label, reason: `${exit} does not depend on ${entry} alone` };
+    if (!part.nodes.some((node) => this.#layers.has(node))) return { label, reason: "no layer lies inside" };
+    return { label: exit, entry, exit, ...part };
+  }
+
+  /** The activations behind a block that later blocks read. */
+  #crossing({ outputs }: Block): readonly ValueName[] {
+    return outputs.filter((value) => this.#computed.has(value) && this.#isFloat(value));
+  }
+
+  #isFloat(value: ValueName): boolean {
+    const type = elementTypeOf(this.#types, value);
+    return type === undefined || isFloatType(type);
+  }
+
+  /** Whether what enters a block takes more than one way through it. */
+  #isBranched(block: Block): boolean {
+    const own = new Set(block.nodes);
+    const [entry] = block.inputs.filter((value) => this.#computed.has(value) && this.#isFloat(value));
+    if (entry === undefined) return true;
+    return this.#graph.consumers(this.#behindPooling(entry)).filter((node) => own.has(node)).length > 1;
+  }
+
+  #behindPooling(value: ValueName): ValueName {
+    for (let current = value; ; ) {
+      const next = onlyConsumer(this.#graph, current);
+      if (!isOperator(next, "Relu", "Clip", "MaxPool", "AveragePool", "Identity")) return current;
+      if (next.inputs[0] !== current || next.outputs.filter((output) => output !== "").length !== 1) return current;
+      current = next.outputs[0];
+    }
+  }
+
+  #behindActivation(value: ValueName): ValueName {
+    const next = onlyConsumer(this.#graph, value);
+    return isOperator(next, "Relu", "Clip") && next.inputs[0] === value ? next.outputs[0] : value;
+  }
+
+  /** What computes one value from another; undefined where other activations take part or chance does. */
+  #between(entry: ValueName, exit: ValueName): Pick<Section, "nodes" | "sides"> | undefined {
+    const behind = new Set([entry]);
+    for (const node of this.#graph.nodes) {
+      if (![...readsOf(node)].some((value) => behind.has(value))) continue;
+      for (const output of node.outputs) behind.add(output);
+    }
+    if (!behind.has(exit) || entry === exit) return undefined;
+    const nodes = new Set<Node>();
+    const sides = new Set<ValueName>();
+    const open = [exit];
+    for (let value = open.pop(); value !== undefined; value = open.pop()) {
+      if (value === entry || this.#graph.initializers.has(value)) continue;
+      const node = this.#graph.producer(value);
+      const isInside = behind.has(value) || this.#fixed.has(value);
+      if (!isInside || node === undefined) {
+        if (this.#computed.has(value)) return undefined;
+        sides.add(value);
+        continue;
+      }
+      if (nodes.has(node)) continue;
+      if (isOperator(node, ...randomOperators)) return undefined;
+      nodes.add(node);
+      open.push(...readsOf(node));
+    }
+    return { nodes: this.#graph.nodes.filter((node) => nodes.has(node)), sides: [...sides] };
+  }
+}
+
+/** Whether two activations are multiplied in a block, as attention does. */
+function hasProduct({ nodes }: Block, fixed: ReadonlySet<ValueName>): boolean {
+  const made = new Set(nodes.flatMap((node) => node.outputs));
+  return nodes.some(
+    (node) =>
+      (isOperator(node, "MatMul") && node.inputs.every((input) => made.has(input) && !fixed.has(input))) ||
+      isOperator(node, "Attention"),
+  );
+}

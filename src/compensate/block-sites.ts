@@ -1,0 +1,253 @@
+import { findSections, type Section } from "../blocks/sections.js";
+import { type CorrectedBlock, columnsOf, type NextNorm, type RowForm } from "../calibrate/block-rows.js";
+import { type Graph, type Node, readsOf, type ValueName } from "../graph/graph.js";
+import { floatAttribute, intAttribute, intsAttribute, isOperator, onlyConsumer } from "../graph/node.js";
+import { elementTypeOf, shapeOf, type ValueTypes } from "../graph/value-types.js";
+import { limitsOf } from "../operators/limits.js";
+import type { Site, StepContext, UnusableSite } from "../step/step.js";
+import { type FloatType, isFloatType } from "../tensor/element-type.js";
+import { elementCount } from "../tensor/shape.js";
+import { float32Values, integerValues, type Tensor } from "../tensor/tensor.js";
+import type { BlockOptions } from "./block-options.js";
+import { bytesOfMatrix, type Storage } from "./stored-matrix.js";
+
+/** A block that a correction is fitted for. */
+export interface BlockSite extends Site, CorrectedBlock {
+  readonly elementType: FloatType;
+  readonly ridge: number;
+  readonly storage: Storage;
+  readonly groups: number;
+  /** The rank of the correction's matrix: what it can be, what it shall be, or none where not even one pays. */
+  readonly rankWanted: "full" | number;
+  /** Whether fewer may do. */
+  readonly isRankFree: boolean;
+}
+
+type Description = (CorrectedBlock & Pick<BlockSite, "elementType" | "groups"> & Site) | UnusableSite;
+
+/** The blocks of a network, each with the rank that its share of the budget allows. */
+export function findBlockSites(context: StepContext, options: BlockOptions) {
+  const { float, types, layers } = context;
+  const nodes = layers.flatMap(({ output }) => float.producer(output) ?? []);
+  const { sections, others } = findSections(float, types, nodes, options.blocks === "part" ? "part" : "block");
+  const token = tokenOf(float, types, sections);
+  const described = sections.map((section) => describe(context, section, options, token));
+  const blocks = described.filter((one) => "entry" in one);
+  const full = blocks.map((block) => bytesOfRank(block, "full", storageOf(options)));
+  const sum = full.reduce((total, bytes) => total + bytes, 0);
+  const allowed = options.budget * weightBytes(context);
+  const usable = blocks.map((block, i): BlockSite => {
+    const rank =
+      options.rank === "auto" ? affordableRank(block, (allowed * full[i]) / sum, storageOf(options)) : options.rank;
+    const most = Math.min(columnsOf(block), block.outputChannels);
+    return {
+      ...block,
+      ridge: options.ridge,
+      storage: storageOf(options),
+      rankWanted: rank === "full" || rank >= most || block.groups > 1 ? "full" : rank,
+      isRankFree: options.rank === "auto",
+    };
+  });
+  const unusable = [...others, ...described.filter((one) => "reason" in one)];
+  return { usable, unusable };
+}
+
+/** What the matrix and the constant of a correction take in a file. */
+export function bytesOfRank(
+  block: CorrectedBlock & { readonly groups: number },
+  rank: number | "full",
+  storage: Storage,
+) {
+  const { outputChannels } = block;
+  const columns = columnsOf(block);
+  if (rank === 0) return 4 * outputChannels;
+  if (rank === "full") return bytesOfMatrix(outputChannels, columns / block.groups, storage) + 4 * outputChannels;
+  return bytesOfMatrix(rank, columns, storage) + bytesOfMatrix(outputChannels, rank, storage) + 4 * outputChannels;
+}
+
+function affordableRank(block: CorrectedBlock & { readonly groups: number }, bytes: number, storage: Storage) {
+  const full = bytesOfRank(block, "full", storage);
+  if (full <= bytes || block.groups > 1) return full <= bytes ? "full" : 0;
+  const [none, one] = [bytesOfRank(block, 0, storage), bytesOfRank(block, 1, storage)];
+  const each = bytesOfRank(block, 2, storage) - one;
+  const rank = Math.max(0, Math.floor((bytes - none) / Math.max(each, 1)));
+  return bytesOfRank(block, rank, storage) >= full ? "full" : rank;
+}
+
+/** What the weights of the network take: those that get a format at its bits, the rest as they are stored. */
+function weightBytes({ plans, current, float }: StepContext): number {
+  const bits = new Map(plans.map(({ layer, weight }) => [layer.weight, weight.bits]));
+  if (plans.length === 0) return [...current.initializers.values()].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  return [...float.initializers].reduce((sum, [name, tensor]) => {
+    const own = bits.get(name);
+    return sum + (own === undefined ? tensor.sizeBytes : (elementCount(tensor.shape) * own) / 8);
+  }, 0);
+}
+
+function storageOf({ storage }: BlockOptions): Storage {
+  return storage === "float16" || storage === "float32" ? storage : "int8";
+}
+
+function describe(
+  { float, types, current }: StepContext,
+  section: Section,
+  options: BlockOptions,
+  token: number | undefined,
+): Description {
+  const { label, entry, exit, nodes, sides } = section;
+  const [from, to] = [entry, exit].map((value) => shapeOf(types, value));
+  const elementType = elementTypeOf(types, exit);
+  const no = (reason: string) => ({ label, reason });
+  if (from === undefined || to === undefined || elementType === undefined || !isFloatType(elementType)) {
+    return no("the type or rank of its activations is unknown");
+  }
+  if (from.length !== to.length || from.length < 2) return no("its input and its output have different ranks");
+  const rank = from.length;
+  const isMaps = rank > 2 && nodes.some((node) => isOperator(node, "Conv"));
+  const axis = isMaps ? 1 : rank - 1;
+  const [inputChannels, outputChannels] = [from[axis], to[axis]];
+  if (typeof inputChannels !== "number" || typeof outputChannels !== "number")
+    return no("its channels are not counted");
+  const groups = isMaps ? options.groups : 1;
+  if (inputChannels % groups > 0 || outputChannels % groups > 0) {
+    return no(`its ${inputChannels} and ${outputChannels} channels do not fall into ${groups} groups`);
+  }
+  const form = isMaps ? mapsForm(section, from.slice(2), to.slice(2), options.kernel) : vectorsForm(from, to);
+  if ("reason" in form) return no(form.reason);
+  const producer = float.producer(exit);
+  const limits = options.relu && producer !== undefined ? limitsOf(float, producer) : undefined;
+  const isCounted = token !== undefined && !isMaps && rank === 3;
+  return {
+    label,
+    value: exit,
+    input: readableForm(current, entry),
+    entry,
+    output: exit,
+    rank,
+    inputChannels,
+    outputChannels,
+    form,
+    trajectoryShare: options.rho,
+    block: options.rho < 1 ? { nodes, constants: constantsOf(float, nodes), sides } : undefined,
+    limits,
+    token: isCounted ? { index: token, weight: options.token === "auto" ? "root" : options.token } : undefined,
+    isLevelled: options.weights === "variance",
+    norm: isMaps ? undefined : normBehind(float, exit, outputChannels),
+    elementType,
+    groups,
+  };
+}
+
+function vectorsForm(
+  from: readonly (number | string | null)[],
+  to: readonly (number | string | null)[],
+): RowForm | { readonly reason: string } {
+  const isSame = from.slice(1, -1).every((size, i) => size === to[i + 1] || typeof size !== "number");
+  return isSame ? { kind: "vectors" } : { reason: "its output has other tokens than its input" };
+}
+
+/** Stride and padding that bring maps of one size to another, as the nodes of the block themselves do. */
+function mapsForm(
+  section: Section,
+  from: readonly (number | string | null)[],
+  to: readonly (number | string | null)[],
+  wished: number,
+): RowForm | { readonly reason: string } {
+  const size = wished - (wished % 2 === 0 ? 1 : 0);
+  const strides = stridesOf(section, from.length);
+  if (strides === undefined) return { reason: "how its maps shrink is not known" };
+  const half = Math.floor(size / 2);
+  const ends: number[] = [];
+  for (const [i, stride] of strides.entries()) {
+    const [input, output] = [from[i], to[i]];
+    if (typeof input !== "number" || typeof output !== "number") {
+      if (input === null || input !== output || stride !== 1) return { reason: "the size of its maps is open" };
+      ends.push(half);
+      continue;
+    }
+    // So many zeros behind the map, or up to a stride more, give maps of the wanted size.
+    const least = (output - 1) * stride + size - input - half;
+    const end = Math.max(least, Math.min(half, least + stride - 1));
+    if (end < 0) return { reason: `no convolution of stride ${stride} makes ${output} of ${input} positions` };
+    ends.push(end);
+  }
+  const kernel = strides.map(() => size);
+  return { kind: "maps", kernel, strides, padding: [...strides.map(() => half), ...ends] };
+}
+
+/** The product of the strides on the ways from the entry to the exit; where a Slice takes their place, of the others. */
+function stridesOf({ entry, exit, nodes }: Section, axes: number): readonly number[] | undefined {
+  const found = new Map<ValueName, readonly number[]>([[entry, new Array<number>(axes).fill(1)]]);
+  for (const node of nodes) {
+    const ways = node.inputs.flatMap((input) => [found.get(input) ?? []]).filter((way) => way.length > 0);
+    if (ways.length === 0) continue;
+    if (isOperator(node, "ConvTranspose", "Resize", "Upsample", "DepthToSpace")) return undefined;
+    const most = ways.reduce((one, other) => one.map((stride, i) => Math.max(stride, other[i])));
+    const own = isOperator(node, "Conv", "MaxPool", "AveragePool", "LpPool")
+      ? intsAttribute(node, "strides")
+      : undefined;
+    for (const output of node.outputs) found.set(output, own === undefined ? most : most.map((s, i) => s * own[i]));
+  }
+  return found.get(exit);
+}
+
+/** What a node can read of a value: where the runtime only has its codes, what they stand for. */
+function readableForm(graph: Graph, value: ValueName): ValueName {
+  const readers = graph.consumers(value);
+  if (readers.length !== 1 || !isOperator(readers[0], "QuantizeLinear")) return value;
+  let codes = readers[0].outputs[0];
+  for (let next = onlyConsumer(graph, codes); isOperator(next, "Clip"); next = onlyConsumer(graph, codes)) {
+    codes = next.outputs[0];
+  }
+  const dequantize = graph.consumers(codes).find((node) => isOperator(node, "DequantizeLinear"));
+  return dequantize?.outputs[0] ?? value;
+}
+
+function constantsOf(graph: Graph, nodes: readonly Node[]): ReadonlyMap<ValueName, Tensor> {
+  const constants = new Map<ValueName, Tensor>();
+  for (const name of nodes.flatMap((node) => [...readsOf(node)])) {
+    const tensor = graph.initializers.get(name);
+    if (tensor !== undefined) constants.set(name, tensor);
+  }
+  return constants;
+}
+
+/** The normalization that reads a value. */
+function normBehind(graph: Graph, value: ValueName, channels: number): NextNorm | undefined {
+  const readers = graph.consumers(value);
+  const whole = readers.find(
+    (node) => isOperator(node, "LayerNormalization", "RMSNormalization") && intAttribute(node, "axis", -1) !== 1,
+  );
+  const flat = new Float32Array(channels).fill(1);
+  if (whole !== undefined) {
+    const gain = graph.constant(whole.inputs[1]);
+    const isWhole = gain !== undefined && elementCount(gain.shape) === channels;
+    return {
+      isCentred: whole.opType === "LayerNormalization",
+      gain: isWhole ? float32Values(gain) : flat,
+      epsilon: floatAttribute(whole, "epsilon", 1e-5),
+    };
+  }
+  if (readers.some((node) => isOperator(node, "ReduceMean"))) return { isCentred: true, gain: flat, epsilon: 1e-5 };
+  const squares = readers.filter((node) => isOperator(node, "Pow", "Mul"));
+  const isMeaned = squares.some(({ outputs }) => isOperator(onlyConsumer(graph, outputs[0]), "ReduceMean"));
+  return isMeaned ? { isCentred: false, gain: flat, epsilon: 1e-5 } : undefined;
+}
+
+/** The token that is picked from the output of the last block, as class tokens are. */
+function tokenOf(graph: Graph, types: ValueTypes, sections: readonly Section[]): number | undefined {
+  const last = sections.at(-1);
+  if (last === undefined) return undefined;
+  const behind = new Set([last.exit]);
+  for (const node of graph.nodes) {
+    if (!node.inputs.some((input) => behind.has(input))) continue;
+    const [data, index] = node.inputs;
+    if (isOperator(node, "Gather") && intAttribute(node, "axis", 0) === 1 && shapeOf(types, data)?.length === 3) {
+      const places = graph.constant(index);
+      const place = places && elementCount(places.shape) === 1 ? integerValues(places)[0] : -1;
+      return place >= 0 ? place : undefined;
+    }
+    for (const output of node.outputs) behind.add(output);
+  }
+  return undefined;
+}

@@ -1,0 +1,153 @@
+import { leadingDirections } from "./eigen.js";
+import { factorize, solveFactored } from "./factor.js";
+import { multiply } from "./multiply.js";
+
+/** Weighted sums over pairs of rows: x of K numbers, and e of O. */
+export interface PairSums {
+  /** Sum of the weights. */
+  readonly weight: number;
+  /** `[K]` */
+  readonly x: Float64Array;
+  /** `[O]` */
+  readonly e: Float64Array;
+  /** XᵀX, not centred. `[K, K]` */
+  readonly xx: Float64Array;
+  /** EᵀX, not centred. `[O, K]` */
+  readonly ex: Float64Array;
+  /** Squares of each column of E. `[O]` */
+  readonly ee: Float64Array;
+}
+
+/** e ≈ W x + b. */
+export interface LinearFit {
+  /** W, a row for each of the O outputs. `[O, K]` */
+  readonly slope: Float64Array;
+  /** b `[O]` */
+  readonly offset: Float64Array;
+  /** The ridge as a share of the mean variance of x; raised where the given one left the system singular. */
+  readonly lambda: number;
+}
+
+/** A linear fit of few degrees of freedom: W = left · right. */
+export interface LowRankFit {
+  /** `[O, rank]` */
+  readonly left: Float64Array;
+  /** `[rank, K]` */
+  readonly right: Float64Array;
+  readonly offset: Float64Array;
+}
+
+/** What is left of the variance of x where x does not vary: rounding of float32 sums. */
+const noVariance = 1e-10;
+
+/**
+ * Least squares with a ridge on the slope, from finished sums: W = (G + λ·mean(diag G)·I)⁻¹ C with the centred
+ * G = XᵀX and C = XᵀE, b what the means ask for. Where x does not vary, W is zero.
+ *
+ * @param lambda the ridge as a share of the mean of G's diagonal; raised tenfold until the system can be solved
+ * @see QwT, arXiv:2411.13918, section 3, which takes it without centring and without a ridge
+ */
+export function fitLinear(sums: PairSums, lambda: number): LinearFit {
+  const { gram, cross } = centre(sums);
+  const [columns, outputs] = [sums.x.length, sums.e.length];
+  let [variance, size] = [0, 0];
+  for (let i = 0; i < columns; i++) {
+    variance += gram[i * columns + i];
+    size += sums.xx[i * columns + i];
+  }
+  const varies = variance > noVariance * size;
+  const solved = varies ? solveRidge(gram, cross, columns, outputs, lambda, variance / columns) : undefined;
+  const slope = solved?.slope ?? new Float64Array(outputs * columns);
+  return { slope, offset: offsetOf(sums, slope), lambda: solved?.lambda ?? lambda };
+}
+
+function solveRidge(
+  gram: Float64Array,
+  cross: Float64Array,
+  columns: number,
+  outputs: number,
+  first: number,
+  meanVariance: number,
+): { readonly slope: Float64Array; readonly lambda: number } {
+  for (let lambda = first; Number.isFinite(lambda); lambda = Math.max(lambda * 10, 1e-12)) {
+    const factor = gram.slice();
+    for (let i = 0; i < columns; i++) factor[i * columns + i] += lambda * meanVariance;
+    if (!factorize(factor, columns)) continue;
+    const slope = cross.slice();
+    solveFactored(factor, columns, slope, outputs);
+    return { slope, lambda };
+  }
+  throw new Error("the sums of a regression are not finite");
+}
+
+/** Products of deviations from the means. */
+function centre({ weight, x, e, xx, ex }: PairSums): { readonly gram: Float64Array; readonly cross: Float64Array } {
+  return { gram: withoutMeans(xx, x, x, weight), cross: withoutMeans(ex, e, x, weight) };
+}
+
+function withoutMeans(products: Float64Array, left: Float64Array, right: Float64Array, weight: number): Float64Array {
+  const columns = right.length;
+  const result = products.slice();
+  for (let i = 0; i < left.length; i++) {
+    const mean = left[i] / weight;
+    for (let j = 0; j < columns; j++) result[i * columns + j] -= mean * right[j];
+  }
+  return result;
+}
+
+function offsetOf({ weight, x, e }: PairSums, slope: Float64Array): Float64Array {
+  const columns = x.length;
+  return e.map((sum, o) => {
+    let explained = 0;
+    for (let k = 0; k < columns; k++) explained += slope[o * columns + k] * x[k];
+    return (sum - explained) / weight;
+  });
+}
+
+/**
+ * The best fit of a rank in the metric that the ridge fit itself minimises: for M with MᵀM = G + λI its outputs are
+ * spanned by the first right singular vectors of M Wᵀ, which are the eigenvectors of W C.
+ *
+ * @param fit of full rank, from the same sums
+ * @see docs/methods/qwt.md: a singular value decomposition of W itself would be optimal for white inputs only
+ */
+export function reduceRank(sums: PairSums, fit: LinearFit, rank: number): LowRankFit {
+  const [columns, outputs] = [sums.x.length, sums.e.length];
+  const directions = leadingDirections(explainedProducts(sums, fit), outputs, rank);
+  const left = new Float64Array(outputs * rank);
+  for (let r = 0; r < rank; r++) {
+    for (let o = 0; o < outputs; o++) left[o * rank + r] = directions[r * outputs + o];
+  }
+  const right = multiply(directions, fit.slope, rank, outputs, columns);
+  return { left, right, offset: offsetOf(sums, multiply(left, right, outputs, rank, columns)) };
+}
+
+/** W C, which is symmetric. `[O, O]` */
+function explainedProducts(sums: PairSums, { slope }: LinearFit): Float64Array {
+  const { cross } = centre(sums);
+  const [columns, outputs] = [sums.x.length, sums.e.length];
+  const products = new Float64Array(outputs * outputs);
+  for (let i = 0; i < outputs; i++) {
+    for (let j = 0; j <= i; j++) {
+      let sum = 0;
+      for (let k = 0; k < columns; k++) {
+        sum += slope[i * columns + k] * cross[j * columns + k] + slope[j * columns + k] * cross[i * columns + k];
+      }
+      products[i * outputs + j] = products[j * outputs + i] = sum / 2;
+    }
+  }
+  return products;
+}
+
+/** Sums over the rows of both. */
+export function addSums(one: PairSums, other: PairSums): PairSums {
+  const add = (key: "x" | "e" | "xx" | "ex" | "ee") => one[key].map((value, i) => value + other[key][i]);
+  return {
+    weight: one.weight + other.weight,
+    x: add("x"),
+    e: add("e"),
+    xx: add("xx"),
+    ex: add("ex"),
+    ee: add("ee"),
+  };
+}
