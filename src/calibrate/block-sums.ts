@@ -85,14 +85,14 @@ export class BlockSumsStatistic implements Statistic<BlockSums> {
     const values = outputs.map(float32Values);
     this.#addPowers([rows, ...values.slice(0, 5).map(([value]) => value)]);
     this.#raiseLargest(values[5]);
-    this.#sums.forEach((sums, i) => sums.add(uncentre(values.slice(6 + 8 * i, 14 + 8 * i))));
+    for (const [i, sums] of this.#sums.entries()) sums.add(uncentre(values.slice(6 + 8 * i, 14 + 8 * i)));
   }
 
   merge(other: Statistic<BlockSums>): void {
     if (!(other instanceof BlockSumsStatistic)) throw new Error(`${other.key} does not merge into ${this.key}`);
     this.#addPowers(other.#powers);
     this.#raiseLargest(other.#largest);
-    this.#sums.forEach((sums, i) => sums.merge(other.#sums[i]));
+    for (const [i, sums] of this.#sums.entries()) sums.merge(other.#sums[i]);
   }
 
   encode(): Uint8Array {
@@ -111,7 +111,7 @@ export class BlockSumsStatistic implements Statistic<BlockSums> {
       place = end;
     }
     if (place !== numbers.length) throw malformed("are no sums over a block");
-    this.#sums.forEach((sums, i) => sums.mergeEncoded(parts[i]));
+    for (const [i, sums] of this.#sums.entries()) sums.mergeEncoded(parts[i]);
     this.#addPowers(numbers.subarray(0, this.#powers.length));
     this.#raiseLargest(numbers.subarray(this.#powers.length, this.#powers.length + this.#largest.length));
   }

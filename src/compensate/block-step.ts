@@ -94,8 +94,8 @@ function obstacleIn({ rows, halves, squares, largest }: BlockSums): string | und
     return "all samples ran at once: nothing is left to judge a correction on";
   }
   const numbers = [squares.input, squares.error, squares.target, ...largest];
-  const isFinite = halves.every((both) => both.every((sums) => sums?.xx.every(Number.isFinite)));
-  if (!numbers.every(Number.isFinite) || !isFinite) return "its values are not finite";
+  const areFinite = halves.every((both) => both.every((sums) => sums?.xx.every(Number.isFinite)));
+  if (!numbers.every(Number.isFinite) || !areFinite) return "its values are not finite";
   if (squares.error <= roundingError * squares.target) return "its error is no larger than the rounding of float32";
   return undefined;
 }
@@ -104,10 +104,10 @@ function obstacleIn({ rows, halves, squares, largest }: BlockSums): string | und
 function optionsOf(site: KindSite, found: BlockSums, curves: readonly Curves[]): readonly Option[] {
   const ranks = ranksFor(site);
   return found.halves.flatMap((halves, kind): readonly Option[] => {
-    const fit = (sums: (typeof halves)[number]) =>
+    const fitted = (sums: (typeof halves)[number]) =>
       sums === undefined ? [] : fitCorrections(site, sums, curves[kind], found, ranks);
-    const [one, other] = halves.map(fit);
-    const whole = fit(totalOf(halves));
+    const [one, other] = halves.map(fitted);
+    const whole = fitted(totalOf(halves));
     return ranks.map((rank, i) => ({
       kind,
       bytes: bytesOfRank(site, rank, site.storage),
