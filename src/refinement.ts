@@ -98,12 +98,10 @@ function openSteps(
   waiting: readonly WeightToRound[],
   blocks: readonly Block[],
 ): readonly OpenStep[] {
-  const live = quantized.groups.filter(({ format }) => format.rangeFrom === "quantized");
   const steps = [
     // Without a weight to round it still tells why.
     ...(quantized.unrounded.length > 0 ? [{ step: gptqRounding(waiting), options: {} }] : []),
     ...compensationsOf(recipe),
-    ...(live.length > 0 ? [{ step: liveRanges(live, blocks), options: {} }] : []),
   ];
   const layers = choice.layers.map(
     ({ layer }): SiteLayer => ({
@@ -115,7 +113,12 @@ function openSteps(
   );
   const plans = choice.layers;
   const context = { float: float.graph, types, layers, plans, current: graph, batches: batchCount };
-  return steps.map(({ step, options }) => step.open(context, options));
+  const open = steps.map(({ step, options }) => step.open(context, options));
+  const moved = new Set(open.flatMap(({ movesRanges, sites }) => (movesRanges ? sites.map(({ value }) => value) : [])));
+  const live = quantized.groups.filter(
+    ({ format, sites }) => format.rangeFrom === "quantized" || sites.some(({ value }) => moved.has(value)),
+  );
+  return live.length > 0 ? [...open, liveRanges(live, blocks).open(context)] : open;
 }
 
 /** Solutions by the values that they change. */

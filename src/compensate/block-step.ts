@@ -51,10 +51,14 @@ const enough = 0.97;
 /** Beside this share of the target's square an error is rounding of float32. */
 const roundingError = 1e-10;
 
-type BlockStep = Pick<Step<Record<never, never>, KindSite, Found, Solution>, "statistics" | "solve" | "rewrite">;
+type BlockStep = Pick<
+  Step<Record<never, never>, KindSite, Found, Solution>,
+  "movesRanges" | "statistics" | "solve" | "rewrite"
+>;
 
 /** Measures, fits, tries on what was held back, keeps or drops: what all corrections of blocks have in common. */
 export const blockStep: BlockStep = {
+  movesRanges: true,
   statistics: (site, rounds) => [statisticFor(site, rounds) as Statistic<BlockSums | BlockTrial>],
   solve(site, [found], rounds) {
     if (found.kind === "trial") return decide(site, found, rounds);

@@ -82,6 +82,8 @@ export interface Step<Options extends OptionList, S extends Site, Found extends 
   readonly isTried?: boolean;
   /** What becomes of sites that are solved, in words: "layers compensated". */
   readonly outcome: string;
+  /** Whether the values that it changes get other ranges by it: then their grids are looked for again. */
+  readonly movesRanges?: boolean;
   /** What a user may set; sites carry what solving them needs to know of it. */
   readonly options: Options;
   sites(
@@ -135,6 +137,7 @@ export interface OpenStep {
   readonly name: string;
   /** As in `Step`. */
   readonly outcome: string;
+  readonly movesRanges?: boolean;
   readonly unusable: readonly UnusableSite[];
   readonly sites: readonly OpenSite[];
 }
@@ -172,7 +175,8 @@ export function defineStep<Options extends OptionList, S extends Site, Found ext
     isTried: step.isTried ?? false,
     open(context, given = {}) {
       const { usable, unusable } = step.sites(context, fillOptions(step.options, given));
-      return { name: step.name, outcome: step.outcome, unusable, sites: usable.map((site) => openSite(step, site)) };
+      const { name, outcome, movesRanges } = step;
+      return { name, outcome, movesRanges, unusable, sites: usable.map((site) => openSite(step, site)) };
     },
   };
 }

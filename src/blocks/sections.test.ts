@@ -1,0 +1,100 @@
+import { afterAll, describe, expect, it } from "vitest";
+import { makeTestModel, someFloats, type TestModel } from "../../test/models.js";
+import {
+  makeBranches,
+  makeChain,
+  makeDecoder,
+  makeResidualNet,
+  makeTransformer,
+  makeUNet,
+  networks,
+} from "../../test/networks.js";
+import { inferValueTypes } from "../engine/infer-types.js";
+import { readsOf } from "../graph/graph.js";
+import { makeNode } from "../graph/node.js";
+import { createRuntimeEngine } from "../node/runtime-engine.js";
+import { findLayers } from "../operators/index.js";
+import { findSections, type SectionSize } from "./sections.js";
+
+const engine = createRuntimeEngine({ threads: 1 });
+afterAll(() => engine.close());
+
+async function sectionsOf({ model }: TestModel, size: SectionSize = "block") {
+  const types = await inferValueTypes(engine, model);
+  const layers = findLayers(model.graph, types).layers.map((layer) => layer.node);
+  return { graph: model.graph, ...findSections(model.graph, types, layers, size) };
+}
+
+async function endsOf(model: TestModel, size?: SectionSize): Promise<readonly string[]> {
+  const { sections } = await sectionsOf(model, size);
+  return sections.map(({ entry, exit }) => `${entry} ${exit}`);
+}
+
+describe("findSections", () => {
+  it("takes two layers of a chain together, the head none", async () => {
+    expect(await endsOf(makeChain(6))).toEqual(["c0_relu c2_relu", "c2_relu c4_relu"]);
+    expect(await endsOf(makeChain(4), "part")).toEqual(["c0_relu c1_relu", "c1_relu c2_relu"]);
+  });
+
+  it("goes from activation function to activation function of residual blocks", async () => {
+    expect(await endsOf(makeResidualNet())).toEqual(["stem_relu block0", "block0 block1", "block1 block2"]);
+  });
+
+  it("takes an attention and what follows it together, or each by itself", async () => {
+    expect(await endsOf(makeTransformer())).toEqual(["embedded layer0", "layer0 layer1"]);
+    expect(await endsOf(makeTransformer(), "part")).toEqual([
+      "embedded attended0",
+      "attended0 layer0",
+      "layer0 attended1",
+      "attended1 layer1",
+    ]);
+  });
+
+  it("finds modules of parallel branches", async () => {
+    expect(await endsOf(makeBranches())).toEqual(["stem_relu joined0", "joined0 joined1"]);
+  });
+
+  it("knows the masks and tables that layers of a decoder read besides", async () => {
+    const { sections } = await sectionsOf(makeDecoder());
+    expect(sections.map(({ exit }) => exit)).toEqual(["layer0", "layer1"].slice(-sections.length));
+    for (const { sides } of sections) expect([...sides].sort()).toEqual(["cos", "mask", "sin"]);
+  });
+
+  it("says of a U-Net that more than one activation is left between its levels", async () => {
+    const { others } = await sectionsOf(makeUNet());
+    expect(others.map(({ reason }) => reason)).toContainEqual(
+      expect.stringMatching(/^[23] activations (enter|leave) it$/),
+    );
+  });
+
+  it("starts behind the pooling that nothing else goes around", async () => {
+    const nodes = [
+      makeNode("Conv", ["x", "a"], ["stem"]),
+      makeNode("MaxPool", ["stem"], ["pooled"], { kernel_shape: [2, 2], strides: [2, 2] }),
+      makeNode("Conv", ["pooled", "b"], ["left"]),
+      makeNode("Conv", ["pooled", "b"], ["right"]),
+      makeNode("Concat", ["left", "right"], ["joined"], { axis: 1 }),
+      makeNode("Conv", ["joined", "c"], ["y"]),
+    ];
+    const initializers = {
+      a: someFloats([2, 2, 1, 1]),
+      b: someFloats([2, 2, 1, 1], 2),
+      c: someFloats([2, 4, 1, 1], 3),
+    };
+    const model = makeTestModel({ feeds: { x: someFloats([1, 2, 6, 6]) }, nodes, outputs: ["y"], initializers });
+    expect(await endsOf(model)).toEqual(["pooled joined"]);
+  });
+
+  it.each(networks)("computes the exit from the entry and the sides alone: %s", async (_about, make) => {
+    const { graph, sections, others } = await sectionsOf(make());
+    for (const { reason } of others) expect(reason.length).toBeGreaterThan(10);
+    for (const { entry, exit, nodes, sides } of sections) {
+      const known = new Set([entry, ...sides, ...graph.initializers.keys()]);
+      for (const node of nodes) {
+        for (const value of readsOf(node)) expect(known).toContain(value);
+        for (const output of node.outputs) known.add(output);
+      }
+      expect(known).toContain(exit);
+    }
+  });
+});
