@@ -53,11 +53,12 @@ const roundingError = 1e-10;
 
 type BlockStep = Pick<
   Step<Record<never, never>, KindSite, Found, Solution>,
-  "movesRanges" | "statistics" | "solve" | "rewrite"
+  "isTried" | "movesRanges" | "statistics" | "solve" | "rewrite"
 >;
 
 /** Measures, fits, tries on what was held back, keeps or drops: what all corrections of blocks have in common. */
 export const blockStep: BlockStep = {
+  isTried: true,
   movesRanges: true,
   statistics: (site, rounds) => [statisticFor(site, rounds) as Statistic<BlockSums | BlockTrial>],
   solve(site, [found], rounds) {
