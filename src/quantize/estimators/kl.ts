@@ -22,13 +22,13 @@ export const entropy: RangeEstimator = {
   estimate(observed, { bits }) {
     const magnitudes = distributionOfObserved(observed).magnitudes();
     const size = magnitudes.count < fewValues ? fewBins : manyBins;
-    const bins = histogram(magnitudes, size);
+    const totals = totalsOf(histogram(magnitudes, size));
     const groups = 2 ** (bits - 1);
     const stride = Math.ceil((size - groups) / cuts);
     let best = size;
-    let least = divergenceOfCut(bins, size, groups);
+    let least = divergenceOfCut(totals, size, groups);
     for (let cut = size - stride; cut >= groups; cut -= stride) {
-      const divergence = divergenceOfCut(bins, cut, groups);
+      const divergence = divergenceOfCut(totals, cut, groups);
       if (divergence <= least) [best, least] = [cut, divergence];
     }
     const reach = (best / size) * magnitudes.high;
@@ -45,30 +45,51 @@ function histogram(magnitudes: Distribution, size: number): Float64Array {
   return bins;
 }
 
-/** Between the first bins, the last of which takes in what is cut off, and the same on so many levels. */
-function divergenceOfCut(bins: Float64Array, cut: number, groups: number): number {
-  let total = 0;
-  for (const count of bins) total += count;
-  let kept = 0;
-  for (let i = 0; i < cut; i++) kept += bins[i];
-  if (total === 0 || kept === 0) return Number.POSITIVE_INFINITY;
-  const outside = total - kept;
-  let divergence = 0;
-  for (let group = 0; group < groups; group++) {
-    const [from, to] = [Math.floor((group * cut) / groups), Math.floor(((group + 1) * cut) / groups)];
-    let sum = 0;
-    let filled = 0;
-    for (let i = from; i < to; i++) {
-      sum += bins[i];
-      if (bins[i] > 0) filled++;
-    }
-    for (let i = from; i < to; i++) {
-      const count = bins[i] + (i === cut - 1 ? outside : 0);
-      if (count === 0) continue;
-      if (bins[i] === 0) return Number.POSITIVE_INFINITY;
-      const p = count / total;
-      divergence += p * Math.log(p / (sum / filled / kept));
-    }
+/** Running totals of a histogram: of the counts, of the bins that are not empty, of count · log(count). */
+interface Totals {
+  readonly bins: Float64Array;
+  readonly counts: Float64Array;
+  readonly filled: Float64Array;
+  readonly logs: Float64Array;
+}
+
+function totalsOf(bins: Float64Array): Totals {
+  const [counts, filled, logs] = [0, 1, 2].map(() => new Float64Array(bins.length + 1));
+  for (let i = 0; i < bins.length; i++) {
+    counts[i + 1] = counts[i] + bins[i];
+    filled[i + 1] = filled[i] + (bins[i] > 0 ? 1 : 0);
+    logs[i + 1] = logs[i] + timesLog(bins[i]);
   }
-  return divergence;
+  return { bins, counts, filled, logs };
+}
+
+/**
+ * Between the first bins, the last of which takes in what is cut off, and the same on so many levels. With p the counts c
+ * of the bins by their total T, and q one number for all filled bins of a level,
+ *
+ * Σ p log(p / q) = (Σ c log c - Σ over levels (log q · Σ c)) / T - log T
+ */
+function divergenceOfCut({ bins, counts, filled, logs }: Totals, cut: number, groups: number): number {
+  const total = counts[bins.length];
+  const kept = counts[cut];
+  if (kept === 0) return Number.POSITIVE_INFINITY;
+  const last = bins[cut - 1];
+  const outside = total - kept;
+  if (outside > 0 && last === 0) return Number.POSITIVE_INFINITY;
+  let sum = logs[cut] - timesLog(last) + timesLog(last + outside);
+  let from = 0;
+  for (let group = 0; group < groups; group++) {
+    const to = Math.floor(((group + 1) * cut) / groups);
+    const inside = counts[to] - counts[from];
+    if (inside > 0) {
+      const taken = to === cut ? inside + outside : inside;
+      sum -= taken * Math.log(inside / ((filled[to] - filled[from]) * kept));
+    }
+    from = to;
+  }
+  return sum / total - Math.log(total);
+}
+
+function timesLog(count: number): number {
+  return count > 0 ? count * Math.log(count) : 0;
 }
