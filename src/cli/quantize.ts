@@ -26,7 +26,7 @@ export function quantizeCommand(signal: AbortSignal): Command {
     .option("-o, --output <file>", "where to write the small model; needed but for --dry-run");
   addDataOptions(command)
     .option("--from-statistics <files...>", "ranges from what recoup statistics wrote, every shard of it")
-    .option("--memory <size>", "activations kept in memory, others in files (default: 512MB)", byteSize("--memory"));
+    .option("--memory <size>", "activations kept in memory, others in files (default: 256MB)", byteSize("--memory"));
   return addRecipeOptions(command)
     .option("--steps <names>", `auto, or steps in order: ${stepHelp()} (default: none)`, commaList)
     .option("--resume", "go on where the same command broke off, from OUTPUT.checkpoint")

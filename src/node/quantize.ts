@@ -1,6 +1,7 @@
 import { basename, resolve } from "node:path";
 import type { CheckpointOptions } from "../checkpoint/checkpoint.js";
 import { warnOfOutputs } from "../compare/outputs.js";
+import type { Engine } from "../engine/engine.js";
 import { RecoupError, withPlace } from "../errors.js";
 import type { Model } from "../graph/model.js";
 import { quantizeModel } from "../pipeline.js";
@@ -38,7 +39,7 @@ export interface QuantizeOptions extends RecipeOptions {
   /** Called with the number of finished blocks in the checkpoint, after each that is added. */
   readonly onCheckpoint?: (blocks: number) => void;
   readonly threads?: number;
-  /** Bytes of activations that are held in memory (default: 512 MB); what does not fit goes to temporary files. */
+  /** Bytes of activations that are held in memory (default: 256 MB); what does not fit goes to temporary files. */
   readonly memory?: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (phase: RunPhase, done: number) => void;
@@ -66,14 +67,23 @@ export interface Quantized {
  * is written then
  */
 export async function quantize(path: string, options: QuantizeOptions): Promise<Quantized> {
+  const { threads, memory: memoryBytes, signal } = options;
+  const engine = createRuntimeEngine({ threads, memoryBytes, signal });
+  try {
+    return await quantizeOn(engine, path, options);
+  } finally {
+    await engine.close();
+  }
+}
+
+async function quantizeOn(engine: Engine, path: string, options: QuantizeOptions): Promise<Quantized> {
   const source = openModel(path);
   if (options.output !== undefined) checkModelOutput(options.output, [...source.files, ...filesRead(options)]);
   const checkpoint = openCheckpoint(options);
   const recipe = openRecipe(options);
   const samples = await openDataFor(source, options.data, { preprocess: options.preprocess });
   const shards = options.fromStatistics && (await readShards(options.fromStatistics));
-  const { threads, memory: memoryBytes, signal } = options;
-  const engine = createRuntimeEngine({ threads, memoryBytes, signal });
+  const { threads, signal } = options;
   const clock = new PhaseClock(options.onProgress);
   try {
     const task = { model: source.model, recipe, samples, engine, shards, checkpoint, onProgress: clock.enter };
@@ -92,8 +102,6 @@ export async function quantize(path: string, options: QuantizeOptions): Promise<
     return { model, report: { ...report, warnings }, cost, elapsedMs: clock.finish() };
   } catch (error) {
     throw withPlace(error, { file: basename(path) });
-  } finally {
-    await engine.close();
   }
 }
 

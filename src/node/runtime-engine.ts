@@ -10,13 +10,14 @@ import type { ValueName } from "../graph/graph.js";
 import type { Model } from "../graph/model.js";
 import { type Tensor, tensorFromBytes } from "../tensor/tensor.js";
 import { writeModelFile } from "./model-file.js";
-import type { Envelope, Named, Reply, Request, SentTensor } from "./runtime-messages.js";
+import { openMail, TensorMail } from "./runtime-mail.js";
+import type { Envelope, Mail, Named, Reply, Request, SentTensor } from "./runtime-messages.js";
 import { removeTensorFiles } from "./runtime-tensor-files.js";
 
 export interface RuntimeOptions {
   /** Threads a model runs on; the number of cores where it is not given. */
   readonly threads?: number;
-  /** Bytes of held tensors that stay in memory, 512 MB where it is not given; what is held beyond goes to files. */
+  /** Bytes of held tensors that stay in memory, 256 MB where it is not given; what is held beyond goes to files. */
   readonly memoryBytes?: number;
   /** Ends the process that runs the models; what is under way fails with `engine/cancelled`. */
   readonly signal?: AbortSignal;
@@ -26,7 +27,7 @@ export interface RuntimeOptions {
  * Held tensors are what grows with the number of calibration samples. Our choice: those of small networks are then never
  * written, and those of large ones take little beside the networks themselves.
  */
-export const defaultMemoryBytes = 512e6;
+export const defaultMemoryBytes = 256e6;
 
 /**
  * onnxruntime in a child process, so that the event loop stays free and a model that kills its process is an error.
@@ -41,6 +42,7 @@ class RuntimeEngine implements Engine {
   readonly name = "onnxruntime-node";
   readonly #options: RuntimeOptions;
   readonly #folder = makeTemporaryFolder();
+  readonly #mail = new TensorMail(this.#folder, "feeds ");
   readonly #cleanUp = () => {
     this.#process?.end();
     rmSync(this.#folder, { recursive: true, force: true });
@@ -53,6 +55,8 @@ class RuntimeEngine implements Engine {
   constructor(options: RuntimeOptions) {
     this.#options = options;
     process.once("exit", this.#cleanUp);
+    // It takes a while to start, in which a model can be read.
+    if (!options.signal?.aborted) this.#runtime();
   }
 
   async open(model: Model, options: OpenOptions = {}): Promise<Session> {
@@ -73,8 +77,8 @@ class RuntimeEngine implements Engine {
       inputs: reply.inputs,
       outputs: reply.outputs,
       loadMs: reply.elapsedMs,
-      run: (feeds, fetch) => run(runtime, reply.session, feeds, fetch),
-      runAndHold: (feeds, values) => runAndHold(runtime, reply.session, feeds, values),
+      run: (feeds, fetch) => run(runtime, reply.session, this.#mail.send(sendFeeds(feeds)), fetch),
+      runAndHold: (feeds, values) => runAndHold(runtime, reply.session, this.#mail.send(sendFeeds(feeds)), values),
       close: async () => {
         if (isClosed) return;
         isClosed = true;
@@ -86,7 +90,7 @@ class RuntimeEngine implements Engine {
 
   async hold(tensors: Feeds): Promise<ReadonlyMap<ValueName, HeldTensor>> {
     const sent = [...tensors].map(([name, tensor]) => [name, toSent(tensor)] as const);
-    const reply = await this.#runtime().ask({ kind: "hold", tensors: sent }, "engine/run");
+    const reply = await this.#runtime().ask({ kind: "hold", mail: this.#mail.send(sent) }, "engine/run");
     return new Map(reply.tensors);
   }
 
@@ -132,13 +136,13 @@ const heldPerProcess = 1e9;
 async function run(
   runtime: RuntimeProcess,
   session: number,
-  feeds: RunFeeds,
+  feeds: Mail,
   fetch: readonly ValueName[] | undefined,
 ): Promise<RunResult> {
-  const reply = await runtime.ask({ kind: "run", session, feeds: sendFeeds(feeds), fetch, hold: false }, "engine/run");
+  const reply = await runtime.ask({ kind: "run", session, feeds, fetch, hold: false }, "engine/run");
   if (reply.kind !== "ran") throw new Error(`unexpected reply ${reply.kind}`);
-  const outputs = reply.outputs.map(
-    ([name, tensor]) => [name, tensorFromBytes(tensor.type, tensor.shape, tensor.bytes)] as const,
+  const outputs = openMail(reply.outputs).flatMap(([name, tensor]) =>
+    "held" in tensor ? [] : [[name, tensorFromBytes(tensor.type, tensor.shape, tensor.bytes)] as const],
   );
   return { outputs: new Map(outputs), elapsedMs: reply.elapsedMs };
 }
@@ -146,10 +150,10 @@ async function run(
 async function runAndHold(
   runtime: RuntimeProcess,
   session: number,
-  feeds: RunFeeds,
+  feeds: Mail,
   values: readonly ValueName[],
 ): Promise<ReadonlyMap<ValueName, HeldTensor>> {
-  const request: Request = { kind: "run", session, feeds: sendFeeds(feeds), fetch: values, hold: true };
+  const request: Request = { kind: "run", session, feeds, fetch: values, hold: true };
   const reply = await runtime.ask(request, "engine/run");
   if (reply.kind !== "held") throw new Error(`unexpected reply ${reply.kind}`);
   return new Map(reply.tensors);
@@ -189,7 +193,7 @@ class RuntimeProcess {
     const program = createRequire(import.meta.url).resolve("#runtime-process");
     this.#child = fork(program, programArguments, {
       serialization: "advanced",
-      execArgv: [],
+      execArgv: ["--expose-gc"],
       // Or the runtime keeps an identifier of the machine in the user's cache folder and reports models to its makers.
       env: { ...process.env, ORT_DISABLE_TELEMETRY: "1" },
       stdio: ["ignore", "ignore", "pipe", "ipc"],

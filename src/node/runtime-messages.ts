@@ -10,6 +10,18 @@ export interface SentTensor {
   readonly bytes: Uint8Array;
 }
 
+/** A tensor that stands in a file, behind those before it. */
+export interface StoredTensor {
+  readonly type: ElementType;
+  readonly shape: readonly number[];
+  readonly sizeBytes: number;
+}
+
+/** Tensors as they are sent: with their bytes, or in a file that whoever opens it removes. */
+export type Mail =
+  | { readonly file?: undefined; readonly tensors: Named<SentTensor | HeldTensor> }
+  | { readonly file: string; readonly tensors: Named<StoredTensor | HeldTensor> };
+
 export type Named<T> = readonly (readonly [name: string, value: T])[];
 
 export type Request =
@@ -17,12 +29,12 @@ export type Request =
   | {
       readonly kind: "run";
       readonly session: number;
-      readonly feeds: Named<SentTensor | HeldTensor>;
+      readonly feeds: Mail;
       readonly fetch: readonly string[] | undefined;
       /** Whether the results stay where they are. */
       readonly hold: boolean;
     }
-  | { readonly kind: "hold"; readonly tensors: Named<SentTensor> }
+  | { readonly kind: "hold"; readonly mail: Mail }
   | { readonly kind: "release"; readonly held: readonly number[] }
   | { readonly kind: "close"; readonly session: number };
 
@@ -34,7 +46,7 @@ export type Reply =
       readonly outputs: readonly Value[];
       readonly elapsedMs: number;
     }
-  | { readonly kind: "ran"; readonly outputs: Named<SentTensor>; readonly elapsedMs: number }
+  | { readonly kind: "ran"; readonly outputs: Mail; readonly elapsedMs: number }
   | { readonly kind: "held"; readonly tensors: Named<HeldTensor> }
   | { readonly kind: "done" }
   | {

@@ -12,6 +12,7 @@ import { RecoupError } from "../errors.js";
 import type { Value } from "../graph/graph.js";
 import type { ElementType } from "../tensor/element-type.js";
 import { bytesOf } from "../tensor/tensor.js";
+import { openMail, TensorMail } from "./runtime-mail.js";
 import type { Envelope, Named, Reply, Request, SentTensor } from "./runtime-messages.js";
 import { TensorFiles } from "./runtime-tensor-files.js";
 
@@ -20,10 +21,13 @@ const [firstHeld, mostBytes] = numbers.map(Number);
 const sessions = new Map<number, InferenceSession>();
 const held = new Map<number, Held>();
 const files = new TensorFiles(folder);
+const mail = new TensorMail(folder, "reply ");
 let lastSession = 0;
 let lastHeld = firstHeld;
 /** What the tensors that are held in memory take; at most `mostBytes`. */
 let usedBytes = 0;
+/** About what tensors take that nobody needs any more. */
+let garbageBytes = 0;
 
 interface Held {
   readonly type: ElementType;
@@ -37,6 +41,7 @@ process.on("message", async (message) => {
   const { id, body } = message as Envelope<Request>;
   const reply = await answer(body).catch(failed);
   process.send?.({ id, body: reply } satisfies Envelope<Reply>);
+  collectGarbage();
 });
 // The tool is gone, perhaps killed before it could clean up.
 process.on("disconnect", () => {
@@ -56,7 +61,9 @@ async function answer(request: Request): Promise<Reply> {
       // All or none: what one of them throws must not leave the others behind.
       // Sent tensors are views of their message: not copied, one that stays in memory would keep all of it.
       const copy = (tensor: SentTensor) => ({ ...tensor, bytes: new Uint8Array(tensor.bytes) });
-      const tensors = request.tensors.map(([name, tensor]) => [name, toRuntime(name, copy(tensor))] as const);
+      const tensors = openMail(request.mail).flatMap(([name, tensor]) =>
+        "held" in tensor ? [] : [[name, toRuntime(name, request.mail.file ? tensor : copy(tensor))] as const],
+      );
       return { kind: "held", tensors: holdAll(tensors) };
     }
     case "release":
@@ -78,6 +85,7 @@ const settingsOf: Readonly<Record<RunMode, InferenceSession.SessionOptions>> = {
   // Without QDQ fusion, dequantized weights fold into float constants and every layer computes what the file says.
   exact: { extra: { session: { disable_quant_qdq: "1" } } },
   shipped: {},
+  folded: { graphOptimizationLevel: "basic", extra: { session: { disable_quant_qdq: "1", disable_prepacking: "1" } } },
   // To rearrange weights for the kernels takes most of the time that is left.
   plain: { graphOptimizationLevel: "disabled", extra: { session: { disable_prepacking: "1" } } },
 };
@@ -105,6 +113,7 @@ async function open(path: string, mode: RunMode, threads: number | undefined): P
 }
 
 async function run(request: Extract<Request, { kind: "run" }>): Promise<Reply> {
+  const sent = openMail(request.feeds);
   const session = sessionOf(request.session);
   const fetch = request.fetch ?? session.outputNames;
   for (const output of session.outputMetadata) {
@@ -113,13 +122,18 @@ async function run(request: Extract<Request, { kind: "run" }>): Promise<Reply> {
       throw new Error(`${output.name}: a ${output.type} tensor cannot be fetched`);
     }
   }
-  const feeds = Object.fromEntries(toFeeds(request.feeds));
+  const feeds = Object.fromEntries(toFeeds(sent));
   const start = performance.now();
   const results = await session.run(feeds, [...fetch]);
   const elapsedMs = performance.now() - start;
   const outputs = Object.entries(results);
+  for (const tensor of [...Object.values(feeds), ...Object.values(results)]) garbageBytes += sizeOf(tensor);
   if (request.hold) return { kind: "held", tensors: holdAll(outputs) };
-  return { kind: "ran", outputs: outputs.map(([name, tensor]) => [name, fromRuntime(name, tensor)]), elapsedMs };
+  return {
+    kind: "ran",
+    outputs: mail.send(outputs.map(([name, tensor]) => [name, fromRuntime(name, tensor)])),
+    elapsedMs,
+  };
 }
 
 /** All or none. */
@@ -155,8 +169,23 @@ function release(id: number): void {
   const known = held.get(id);
   if (!known) return;
   held.delete(id);
+  garbageBytes += known.sizeBytes;
   if (known.inMemory) usedBytes -= known.sizeBytes;
   else files.remove(id);
+}
+
+/** So much may lie about before it is cleared away. */
+const mostGarbageBytes = 64e6;
+
+/** The engine sees small objects where large tensors hang on: left alone, it would let these add up to hundreds of megabytes. */
+function collectGarbage(): void {
+  if (garbageBytes < mostGarbageBytes) return;
+  garbageBytes = 0;
+  globalThis.gc?.();
+}
+
+function sizeOf({ data }: RuntimeTensor): number {
+  return ArrayBuffer.isView(data) ? data.byteLength : 0;
 }
 
 function sessionOf(id: number): InferenceSession {
