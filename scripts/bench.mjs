@@ -2,15 +2,15 @@
  * Measures what Recoup costs beside the bare forward passes of the same samples, in one run, as ratios, and writes
  * bench/results.json and bench/README.md:
  *
- *     npm run bench [-- --shared FOLDER] [--models NAME,…] [--ranges NAME,…] [--samples N] [--repeat 3] [--dry]
+ *     npm run bench [-- --shared FOLDER] [--models NAME,…] [--ranges NAME,…] [--samples N] [--repeat 1] [--peer PYTHON] [--dry]
  *
- * Forward: decode the pictures, load the float model, run them one by one, in a process of its own. Recoup: the phases of
- * `recoup quantize` but the last, which measures the result. Memory: the most that the processes held together (Linux).
+ * What each figure is stands on the page that it writes.
  */
-import { spawn } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpus, loadavg, tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { version } from "recoup";
 
@@ -20,50 +20,63 @@ const { values } = parseArgs({
     models: { type: "string", default: "vit_tiny,googlenet" },
     ranges: { type: "string", default: "minmax,percentile,mse,kl" },
     samples: { type: "string", default: "64" },
-    repeat: { type: "string", default: "3" },
+    repeat: { type: "string", default: "1" },
+    /** A Python that has onnxruntime. */
+    peer: { type: "string", default: "python3" },
     /** Prints only. */
     dry: { type: "boolean", default: false },
   },
 });
 const data = join(values.shared, "assets", "imagenet", "calib");
 const output = join(tmpdir(), `recoup-bench-${process.pid}.onnx`);
+const task = fileURLToPath(new URL("bench-task.mjs", import.meta.url));
+const gptq = { weights: 4, activations: 8, rounding: "gptq" };
 
-/** @typedef {{ model: string, way: string, samples: number, forward: number, recoup: number, ratio: number, part: number, peakMB: number }} Row */
+/**
+ * @typedef {{ model: string, way: string, samples: number, forwardMs: number, elapsedMs: number, wholeMs: number, ratio: number,
+ *   processorRatio: number, busy: number, peakMB: number, phases: Record<string, number> }} Row
+ */
 
 /** @type {Row[]} */
 const rows = [];
+const count = Number(values.samples);
 for (const model of values.models.split(",")) {
-  for (const range of values.ranges.split(",")) {
-    await add(model, `ranges: ${range}`, Number(values.samples), { range }, "calibrate");
-  }
+  for (const range of values.ranges.split(",")) await add(model, `ranges: ${range}`, count, { range });
   // Twice the samples, to see what time and memory follow.
-  for (const samples of [2 * Number(values.samples), 4 * Number(values.samples)]) {
-    await add(model, "GPTQ, 4/8 bits", samples, { weights: 4, rounding: "gptq", target: "float" }, "refine");
-  }
+  for (const samples of [count, 2 * count]) await add(model, "GPTQ, target same", samples, { ...gptq, target: "same" });
+  await add(model, "GPTQ, target auto", 2 * count, gptq);
 }
-const product = await bareProduct();
-console.log(`\nbare product of the runtime, float32: ${product.toFixed(0)} GFLOP/s`);
-if (!values.dry) {
+const speeds = (await run({ part: "products" })).result;
+const peer = comparePeer();
+if (values.dry) console.log(page());
+else {
   mkdirSync("bench", { recursive: true });
-  writeFileSync(join("bench", "results.json"), `${JSON.stringify({ ...machine(), product, rows }, undefined, 2)}\n`);
+  const results = { ...machine(), speeds, rows, peer };
+  writeFileSync(join("bench", "results.json"), `${JSON.stringify(results, undefined, 2)}\n`);
   writeFileSync(join("bench", "README.md"), page());
 }
 
 /**
  * The middle one of some repetitions.
  *
- * @param {string} name @param {string} way @param {number} samples @param {object} settings @param {string} part
+ * @param {string} name @param {string} way @param {number} samples @param {object} settings
  */
-async function add(name, way, samples, settings, part) {
+async function add(name, way, samples, settings) {
   const model = join(values.shared, "assets", "models", name, "model.onnx");
   const rounds = [];
   for (let i = 0; i < Number(values.repeat); i++) {
-    const forward = await run("forward", { model, samples });
-    const { result, peakBytes } = await run("quantize", { model, samples, settings });
-    const { measure: _, ...phases } = result;
-    const recoup = Object.values(phases).reduce((sum, ms) => sum + ms, 0);
-    const { total } = forward.result;
-    rounds.push({ forward: total, recoup, ratio: recoup / total, part: phases[part] / total, peakMB: peakBytes / 1e6 });
+    const { result: bare } = await run({ part: "forward", model, samples, data });
+    const { result, peakBytes } = await run({ part: "quantize", model, samples, settings, data, output });
+    rounds.push({
+      forwardMs: bare.elapsedMs,
+      elapsedMs: result.elapsedMs,
+      wholeMs: result.wholeMs,
+      ratio: result.elapsedMs / bare.elapsedMs,
+      processorRatio: result.processorMs / bare.processorMs,
+      busy: result.processorMs / result.elapsedMs / cpus().length,
+      peakMB: peakBytes / 1e6,
+      phases: result.phases,
+    });
   }
   const row = { model: name, way, samples, ...rounds.sort((a, b) => a.ratio - b.ratio)[Math.floor(rounds.length / 2)] };
   rows.push(row);
@@ -71,62 +84,102 @@ async function add(name, way, samples, settings, part) {
 }
 
 /** @param {Row} row */
-function cellsOf({ model, way, samples, forward, recoup, ratio, part, peakMB }) {
-  const figures = [`${seconds(forward)} s`, `${seconds(recoup)} s`, ratio.toFixed(2), part.toFixed(2)];
-  return [model, way, String(samples), ...figures, peakMB > 0 ? `${peakMB.toFixed(0)} MB` : "–"];
+function cellsOf({ model, way, samples, forwardMs, elapsedMs, wholeMs, ratio, processorRatio, busy, peakMB }) {
+  const times = [forwardMs, elapsedMs, wholeMs].map((ms) => `${seconds(ms)} s`);
+  const ratios = [ratio.toFixed(2), processorRatio.toFixed(2), `${(100 * busy).toFixed(0)} %`];
+  return [model, way, String(samples), ...times, ...ratios, peakMB > 0 ? `${peakMB.toFixed(0)} MB` : "–"];
+}
+
+const phaseNames = ["start", "clean", "calibrate", "quantize", "try", "refine", "check"];
+
+/** @param {Row} row */
+function phaseCells({ model, way, samples, phases }) {
+  return [model, way, String(samples), ...phaseNames.map((name) => (phases[name] ? seconds(phases[name]) : "–"))];
 }
 
 function machine() {
-  return {
-    version,
-    date: new Date().toISOString().slice(0, 10),
-    cores: cpus().length,
-    processor: cpus()[0].model.trim(),
-  };
+  const [{ model }] = cpus();
+  const date = new Date().toISOString().slice(0, 10);
+  return { version, date, cores: cpus().length, processor: model.trim(), load: loadavg()[2] };
 }
 
 function page() {
-  const { date, cores, processor } = machine();
-  const lines = rows.map((row) => `| ${cellsOf(row).join(" | ")} |`);
+  const { date, cores, processor, load } = machine();
+  const repeats = Number(values.repeat) === 1 ? "one run each" : `the middle of ${values.repeat} runs`;
   return `# Benchmarks
 
-Written by \`npm run bench\` on ${date} with Recoup ${version}: ${cores} cores of ${processor}; the middle of ${values.repeat}
-repetitions.
+Written by \`npm run bench\` on ${date} with Recoup ${version}: ${cores} cores of ${processor}, ${repeats}. Load of the machine at the
+end, over 15 minutes: ${load.toFixed(1)}${load > 1.5 * cores ? " — others were at work on it: seconds and their ratios are rough, ratios of processor time less so" : ""}.
 
-Forward: decoding the pictures, loading the float model and running them one by one. Recoup: all of \`recoup quantize\` but its last
-measurement of the result. Ratio: Recoup by forward; part: the same of the one phase that looks at the samples (for ranges the
-calibration, for GPTQ the walk). Memory: the most that all processes held together.
+| model | what | samples | forward | Recoup | whole command | ratio | processor | busy | memory |
+|---|---|---|---|---|---|---|---|---|---|
+${rows.map((row) => `| ${cellsOf(row).join(" | ")} |`).join("\n")}
 
-| model | what | samples | forward | Recoup | ratio | part | memory |
-|---|---|---|---|---|---|---|---|
-${lines.join("\n")}
+- **forward**: decoding the pictures, loading the float model and running them one by one.
+- **Recoup**: all of \`recoup quantize\` up to the finished, checked model; **whole command** holds it against the original, too, for
+  its error and its latency.
+- **ratio**: Recoup by forward, right after one another; **processor**: the same of the time of all cores together.
+- **busy**: processor time by the time that all cores had. The runtime's threads wait for work at full speed and count as busy.
+- **memory**: the most that all processes had resident together.
 
-A bare product of two float32 matrices (768 × 1182 × 768) runs at ${product.toFixed(0)} GFLOP/s here, in the runtime.
+${growth()}
+## Where the time goes
+
+Seconds of each phase.
+
+| model | what | samples | ${phaseNames.join(" | ")} |
+|---|---|---|${phaseNames.map(() => "---|").join("")}
+${rows.map((row) => `| ${phaseCells(row).join(" | ")} |`).join("\n")}
+
+\`start\`: reading the model, listing the samples, starting the runtime's process. \`try\` and \`refine\` are walks through the
+network; \`try\` finds the target of the rounding.
+
+## Products
+
+Of a layer with 768 columns, on 1,182 rows a batch: a bare product of two float32 matrices in the runtime runs at
+**${speeds.bare.toFixed(0)} GFLOP/s**; the same as a Gram matrix that is fetched and summed in float64 at ${speeds.gram.toFixed(0)}, that is
+${(speeds.gram / speeds.bare).toFixed(2)} of it; factoring and rounding (float64, one core) at ${speeds.solve.toFixed(1)}.
+
+## Beside another tool
+
+${peer}
 `;
 }
 
-/** Of the size of a Gram matrix that GPTQ needs, on a batch, in GFLOP/s. */
-async function bareProduct() {
-  const script = `
-    import { createRuntimeEngine } from "recoup/node";
-    import { float32Tensor } from "recoup";
-    import { buildGraph } from "./dist/graph/graph.js";
-    import { makeModel } from "./dist/graph/model.js";
-    import { makeNode } from "./dist/graph/node.js";
-    const [rows, size, runs] = [1182, 768, 200];
-    const value = (name, shape) => ({ name, type: { kind: "tensor", elementType: "float32", shape } });
-    const graph = buildGraph({
-      name: "product", inputs: [value("x", [rows, size])], outputs: [value("s", [])], initializers: new Map(), valueInfo: new Map(),
-      nodes: [makeNode("Gemm", ["x", "x"], ["g"], { transA: 1 }), makeNode("ReduceMax", ["g"], ["s"], { keepdims: 0 })],
-    });
-    const engine = createRuntimeEngine();
-    const session = await engine.open(makeModel(graph, { irVersion: 8, opsets: new Map([["", 17]]) }), { mode: "shipped" });
-    const x = await engine.hold(new Map([["x", float32Tensor([rows, size], new Float32Array(rows * size).fill(0.5))]]));
-    let elapsed = 0;
-    for (let i = 0; i < runs; i++) elapsed += (await session.run(x)).elapsedMs;
-    await engine.close();
-    console.log(JSON.stringify({ total: (2 * rows * size * size * runs) / elapsed / 1e6 }));`;
-  return (await runScript(script, {})).result.total;
+/** What twice the samples take, of rows that differ in nothing else. */
+function growth() {
+  const lines = rows.flatMap((row) => {
+    const half = rows.find(
+      ({ model, way, samples }) => model === row.model && way === row.way && samples * 2 === row.samples,
+    );
+    if (half === undefined) return [];
+    const [time, memory] = [row.elapsedMs / half.elapsedMs, row.peakMB / half.peakMB].map((ratio) => ratio.toFixed(2));
+    return [
+      `${row.model}, ${row.way}: ${row.samples} samples for ${half.samples} take ${time} × the time, ${memory} × the memory.`,
+    ];
+  });
+  return lines.length > 0 ? `${lines.join("\n")}\n` : "";
+}
+
+/** onnxruntime's own quantizer in Python on the same samples, where it can be had. */
+function comparePeer() {
+  const script = join(values.shared, "peers", "onnxruntime_static.py");
+  const isThere = existsSync(script) && spawnSync(values.peer, ["-c", "import onnxruntime, onnx, PIL"]).status === 0;
+  if (!isThere)
+    return "No Python with onnxruntime, onnx and pillow could be had on this machine (`--peer` names one), so there is no figure.";
+  const lines = values.models.split(",").flatMap((model) =>
+    ["minmax", "percentile", "entropy"].map((method) => {
+      const flags = ["--samples", String(count), "--limit", "8", "--pre", "--per-channel", "--convmatmul"];
+      const { stdout } = spawnSync(values.peer, [script, model, method, ...flags], { encoding: "utf8" });
+      const { seconds: took, ratio, peak_mb: peak } = JSON.parse(stdout.trim().split("\n").at(-1) ?? "{}");
+      return `| ${model} | ${method} | ${took} s | ${ratio} | ${peak} MB |`;
+    }),
+  );
+  return `onnxruntime's own quantizer in Python, ${count} samples; the ratio is to bare passes without loading.
+
+| model | method | time | ratio | memory |
+|---|---|---|---|---|
+${lines.join("\n")}`;
 }
 
 /** @param {number} ms */
@@ -135,41 +188,13 @@ function seconds(ms) {
 }
 
 /**
- * @param {"forward" | "quantize"} part
- * @param {{ model: string, samples: number, settings?: object }} given
- */
-function run(part, given) {
-  const script = `
-    import { createRuntimeEngine, openDataset, quantize, readModelFile } from "recoup/node";
-    const { part, model, modelFolder, settings, data, output, samples } = JSON.parse(process.argv[1]);
-    if (part === "quantize") {
-      const { elapsedMs } = await quantize(model, { data, output, samples, ...settings });
-      console.log(JSON.stringify(elapsedMs));
-    } else {
-      const start = performance.now();
-      const float = readModelFile(model);
-      const pictures = await openDataset(data, float.graph.inputs, { modelFolder });
-      const engine = createRuntimeEngine();
-      const session = await engine.open(float, { mode: "shipped" });
-      const indices = Array.from({ length: samples }, (_, i) => i);
-      for await (const { feeds } of pictures.read(indices)) await session.run(feeds);
-      const total = performance.now() - start;
-      await engine.close();
-      console.log(JSON.stringify({ total }));
-    }`;
-  return runScript(script, { part, ...given, modelFolder: dirname(given.model), data, output });
-}
-
-/**
- * Runs a script in a process of its own and watches how much memory it and its children hold.
+ * Runs a measurement in a process of its own and watches how much memory it and its children hold.
  *
- * @param {string} script @param {object} given
- * @returns {Promise<{ result: Record<string, number>, peakBytes: number }>}
+ * @param {object} given
+ * @returns {Promise<{ result: any, peakBytes: number }>}
  */
-function runScript(script, given) {
-  const child = spawn(process.execPath, ["--input-type=module", "-e", script, JSON.stringify(given)], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
+function run(given) {
+  const child = spawn(process.execPath, [task, JSON.stringify(given)], { stdio: ["ignore", "pipe", "inherit"] });
   let text = "";
   let peakBytes = 0;
   child.stdout.on("data", (chunk) => {
