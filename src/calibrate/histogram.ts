@@ -38,7 +38,8 @@ export class HistogramStatistic implements Statistic<Distribution> {
     // Bytes may start at an odd place of their buffer.
     const aligned = bytes.byteOffset % 2 === 0 ? bytes : bytes.slice();
     const codes = new Uint16Array(aligned.buffer, aligned.byteOffset, aligned.length / 2);
-    for (const code of codes) this.#counts[code]++;
+    const counts = this.#counts;
+    for (let i = 0; i < codes.length; i++) counts[codes[i]]++;
   }
 
   merge(other: Statistic<Distribution>): void {
@@ -68,14 +69,17 @@ export class HistogramStatistic implements Statistic<Distribution> {
   }
 
   result(): Distribution {
-    const values: number[] = [];
-    const counts: number[] = [];
-    for (const code of orderedCodes) {
-      if (this.#counts[code] === 0) continue;
-      values.push(clamp(fromFloat16(code), -largest, largest));
-      counts.push(this.#counts[code]);
+    const values = new Float64Array(orderedCodes.length);
+    const counts = new Float64Array(orderedCodes.length);
+    let size = 0;
+    for (let i = 0; i < orderedCodes.length; i++) {
+      const count = this.#counts[orderedCodes[i]];
+      if (count === 0) continue;
+      values[size] = orderedValues[i];
+      counts[size] = count;
+      size++;
     }
-    return distributionOf(Float64Array.from(values), Float64Array.from(counts));
+    return distributionOf(values.slice(0, size), counts.slice(0, size));
   }
 }
 
@@ -86,7 +90,9 @@ const sign = 0x8000;
 const largest = fromFloat16(infinity - 1);
 
 /** The codes of all numbers, the infinities included, from the smallest to the largest. */
-const orderedCodes = [
-  ...Array.from({ length: infinity + 1 }, (_, i) => sign | (infinity - i)),
-  ...Array.from({ length: infinity + 1 }, (_, i) => i),
-];
+const orderedCodes = Uint16Array.from({ length: 2 * (infinity + 1) }, (_, i) =>
+  i <= infinity ? sign | (infinity - i) : i - infinity - 1,
+);
+
+/** Their values; infinities count as the largest number. */
+const orderedValues = Float64Array.from(orderedCodes, (code) => clamp(fromFloat16(code), -largest, largest));

@@ -79,6 +79,21 @@ export class ProbeWriter {
     return this.node("Cast", [value], { to: elementCodeOf("float16") });
   }
 
+  /** The value as a row per sample, `[N, everything else]`: rows are gone through side by side. */
+  perSample(value: ValueName): ValueName {
+    // Axes that count from the end are younger.
+    if (this.#opset < 13) return this.node("Flatten", [value], { axis: 0 });
+    // A scalar has no first axis yet.
+    return this.node("Flatten", [this.node("Unsqueeze", [value, this.integers([-1])])], { axis: 1 });
+  }
+
+  /** Reduces each row of a matrix to a number. */
+  reduceLast(opType: "ReduceMin" | "ReduceMax" | "ReduceSum", value: ValueName): ValueName {
+    const takesAxes = this.#opset < (opType === "ReduceSum" ? 13 : 18);
+    if (takesAxes) return this.node(opType, [value], { axes: [1], keepdims: 0 });
+    return this.node(opType, [value, this.integers([1])], { keepdims: 0 });
+  }
+
   /**
    * Elements of a tensor in fixed distances, all of them where there are few.
    *

@@ -7,7 +7,7 @@ import { bytesOfNumbers, malformed, numbersOfBytes } from "./encoding.js";
 import { ProbeWriter } from "./probe-writer.js";
 import type { Probe, Statistic, Tap } from "./statistic.js";
 
-/** Smallest and largest value of a tensor over all samples: three numbers a batch leave the runtime. */
+/** Smallest and largest value of a tensor over all samples: three numbers a sample leave the runtime. */
 export class RangeStatistic implements Statistic<Range> {
   readonly key: string;
   readonly taps: readonly Tap[];
@@ -21,17 +21,20 @@ export class RangeStatistic implements Statistic<Range> {
 
   probe([value]: readonly ValueName[], names: NameSource, opset: number): Probe {
     const writer = new ProbeWriter(names, opset);
-    const input = writer.float32(value);
-    const low = writer.node("ReduceMin", [input], { keepdims: 0 });
-    const high = writer.node("ReduceMax", [input], { keepdims: 0 });
+    const input = writer.perSample(writer.float32(value));
+    const low = writer.reduceLast("ReduceMin", input);
+    const high = writer.reduceLast("ReduceMax", input);
     // The runtime's minimum and maximum pass over NaN, its sum does not.
-    const sum = writer.node("ReduceSum", [input], { keepdims: 0 });
+    const sum = writer.reduceLast("ReduceSum", input);
     return writer.finish([low, high, sum]);
   }
 
   /** @throws RecoupError `model/not-finite` for a value that is infinite or not a number */
   update(outputs: readonly Tensor[]): void {
-    const [low, high, sum] = outputs.map((output) => float32Values(output)[0]);
+    const [lows, highs, sums] = outputs.map(float32Values);
+    const low = lows.reduce((least, one) => Math.min(least, one), Number.POSITIVE_INFINITY);
+    const high = highs.reduce((most, one) => Math.max(most, one), Number.NEGATIVE_INFINITY);
+    const sum = sums.reduce((total, one) => total + one, 0);
     const isEmpty = low > high;
     if (Number.isNaN(sum) || (!isEmpty && !Number.isFinite(high - low))) {
       const message = Number.isNaN(sum) ? "holds NaN on this sample" : `reaches from ${low} to ${high} on this sample`;

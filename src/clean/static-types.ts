@@ -35,7 +35,7 @@ export async function inferStaticTypes(
   // The second try is for operators that want their parameters constant.
   for (const candidate of [withoutWeights(part), part]) {
     try {
-      await withSession(engine, withGraph(model, candidate), {}, async (session) => {
+      await withSession(engine, withGraph(model, candidate), { mode: "folded" }, async (session) => {
         for (const { name, type } of session.outputs) types.set(name, type);
       });
       return types;

@@ -17,9 +17,10 @@ export type RunFeeds = ReadonlyMap<ValueName, Tensor | HeldTensor>;
 /**
  * `exact`: what the file says, quantize and dequantize nodes computed in float as they stand; for statistics.
  * `shipped`: the runtime's default options, integer kernels included; for accuracy and latency as users see them.
+ * `folded`: like `plain`, but what follows from constants is computed when the model is loaded; for types that depend on it.
  * `plain`: operator by operator, nothing joined or rearranged; loads fastest and runs slowest, for types and single samples.
  */
-export type RunMode = "exact" | "shipped" | "plain";
+export type RunMode = "exact" | "shipped" | "plain" | "folded";
 
 export interface OpenOptions {
   readonly mode?: RunMode;

@@ -116,13 +116,19 @@ export function buildGraph(parts: GraphParts, isNested = false): Graph {
 
 /** The values a node reads, each once: its inputs and what its subgraphs capture. */
 export function readsOf(node: Node): ReadonlySet<ValueName> {
+  const known = knownReads.get(node);
+  if (known) return known;
   const reads = new Set(node.inputs);
   reads.delete("");
   for (const graph of subgraphsOf(node)) {
     for (const value of graph.captures) reads.add(value);
   }
+  knownReads.set(node, reads);
   return reads;
 }
+
+/** Nodes never change, and every patch asks again for those of all that stay. */
+const knownReads = new WeakMap<Node, ReadonlySet<ValueName>>();
 
 /** The bodies of control flow operators: `If`, `Loop`, `Scan` and whatever else carries a graph. */
 export function subgraphsOf(node: Node): readonly Graph[] {
@@ -166,6 +172,7 @@ function indexProducers(parts: GraphParts, inputs: ReadonlySet<ValueName>): Map<
 
 /** Each node goes after the producers of what it reads; apart from that the order stays. Works without recursion. */
 function sortNodes(nodes: readonly Node[], producers: ReadonlyMap<ValueName, Node>): readonly Node[] {
+  if (areSorted(nodes, producers)) return nodes;
   const sorted: Node[] = [];
   const state = new Map<Node, "open" | "done">();
   for (const root of nodes) {
@@ -195,4 +202,16 @@ function sortNodes(nodes: readonly Node[], producers: ReadonlyMap<ValueName, Nod
     }
   }
   return sorted;
+}
+
+function areSorted(nodes: readonly Node[], producers: ReadonlyMap<ValueName, Node>): boolean {
+  const done = new Set<Node>();
+  for (const node of nodes) {
+    for (const value of readsOf(node)) {
+      const producer = producers.get(value);
+      if (producer !== undefined && !done.has(producer)) return false;
+    }
+    done.add(node);
+  }
+  return true;
 }

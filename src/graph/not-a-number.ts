@@ -12,7 +12,12 @@ import type { Graph } from "./graph.js";
 export function refuseNotANumber(graph: Graph): void {
   for (const [name, tensor] of graph.initializers) {
     if (!isFloatType(tensor.type)) continue;
-    const at = float32Values(tensor).findIndex(Number.isNaN);
+    const at = findNotANumber(float32Values(tensor));
     if (at >= 0) throw new RecoupError("model/not-finite", `holds NaN at element ${at}`, { field: name });
   }
+}
+
+function findNotANumber(values: Float32Array): number {
+  for (let i = 0; i < values.length; i++) if (Number.isNaN(values[i])) return i;
+  return -1;
 }

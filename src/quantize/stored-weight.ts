@@ -3,6 +3,7 @@ import { fromRows } from "../tensor/rows.js";
 import { elementCount } from "../tensor/shape.js";
 import type { Storage, WeightFormat } from "./format.js";
 import type { QuantizedRows } from "./weight.js";
+import { forEachGrid } from "./weight-grid.js";
 
 /** A quantized weight and how its codes are to stand in the file. */
 export interface StoredWeight {
@@ -35,6 +36,11 @@ export function isGrouped(stored: StoredWeight): boolean {
   return stored.format.granularity.kind === "per-group";
 }
 
+/** Whether no grid has a zero point but zero. */
+export function isOnZero({ rows }: StoredWeight): boolean {
+  return rows.zeroPoints.every((zeroPoint) => zeroPoint === 0);
+}
+
 /** Signed codes in the shape `codesShape`; the last group of a row is filled up with zeros. */
 export function orderedCodes(stored: StoredWeight): Int8Array {
   return inStorageOrder(stored, stored.rows.codes);
@@ -45,15 +51,13 @@ export function orderedCodes(stored: StoredWeight): Int8Array {
  * channel, need none.
  */
 export function centredCodes(stored: StoredWeight): Int8Array {
-  const { codes, scales, zeroPoints, groupSize } = stored.rows;
-  const columns = codes.length / stored.shape[stored.channelAxis];
-  const perRow = scales.length / stored.shape[stored.channelAxis];
-  const groupOf = (i: number) =>
-    scales.length === 1 ? 0 : Math.floor(i / columns) * perRow + Math.floor((i % columns) / groupSize);
-  return inStorageOrder(
-    stored,
-    codes.map((code, i) => code - zeroPoints[groupOf(i)]),
-  );
+  const { codes } = stored.rows;
+  if (isOnZero(stored)) return inStorageOrder(stored, codes);
+  const centred = new Int8Array(codes.length);
+  forEachGrid(stored.rows, stored.shape[stored.channelAxis], codes.length, (start, end, _scale, zeroPoint) => {
+    for (let i = start; i < end; i++) centred[i] = codes[i] - zeroPoint;
+  });
+  return inStorageOrder(stored, centred);
 }
 
 function inStorageOrder(stored: StoredWeight, rows: Int8Array): Int8Array {

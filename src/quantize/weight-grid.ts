@@ -79,6 +79,24 @@ export function gridIndexOf(
   return scales.length === 1 ? () => 0 : (row, column) => row * perRow + Math.floor(column / groupSize);
 }
 
+/**
+ * Calls for each run of a weight's elements that are on the same grid.
+ *
+ * @param size number of elements
+ */
+export function forEachGrid(
+  { scales, zeroPoints, groupSize }: WeightGrids,
+  rowCount: number,
+  size: number,
+  visit: (start: number, end: number, scale: number, zeroPoint: number) => void,
+): void {
+  let group = 0;
+  for (const [start, end] of groupBounds(rowCount, size / rowCount, groupSize, scales.length === 1)) {
+    visit(start, end, scales[group], zeroPoints[group]);
+    group++;
+  }
+}
+
 /** The grid of a run of values: one row, one group or the whole of a weight. */
 export function chooseWeightGrid(
   rows: Float32Array,

@@ -1,6 +1,6 @@
 import { clamp, roundHalfEven } from "../math/round.js";
 import type { WeightFormat } from "./format.js";
-import { chooseWeightGrids, codeLimits, gridIndexOf, type WeightGrids } from "./weight-grid.js";
+import { chooseWeightGrids, codeLimits, forEachGrid, type WeightGrids } from "./weight-grid.js";
 
 /**
  * A weight as codes: real = (code - zeroPoint) · scale. Row-major matrices with a row per output channel; scales and zero
@@ -35,31 +35,20 @@ export function nearestCodes(
   grids: WeightGrids,
   format: WeightFormat,
 ): Int8Array {
-  const columns = rows.length / rowCount;
-  const limits = codeLimits(format);
-  const indexOf = gridIndexOf(grids, rowCount);
+  const { low, high } = codeLimits(format);
   const codes = new Int8Array(rows.length);
-  for (let row = 0, i = 0; row < rowCount; row++) {
-    for (let column = 0; column < columns; column++, i++) {
-      const grid = indexOf(row, column);
-      const code = roundHalfEven(rows[i] / grids.scales[grid]) + grids.zeroPoints[grid];
-      codes[i] = clamp(code, limits.low, limits.high);
-    }
-  }
+  forEachGrid(grids, rowCount, rows.length, (start, end, scale, zeroPoint) => {
+    for (let i = start; i < end; i++) codes[i] = clamp(roundHalfEven(rows[i] / scale) + zeroPoint, low, high);
+  });
   return codes;
 }
 
 /** The values that codes stand for, `[rows, columns]`. */
 export function dequantizeRows(quantized: QuantizedRows, rowCount: number): Float32Array {
-  const { codes, scales, zeroPoints } = quantized;
-  const columns = codes.length / rowCount;
-  const indexOf = gridIndexOf(quantized, rowCount);
+  const { codes } = quantized;
   const values = new Float32Array(codes.length);
-  for (let row = 0, i = 0; row < rowCount; row++) {
-    for (let column = 0; column < columns; column++, i++) {
-      const grid = indexOf(row, column);
-      values[i] = (codes[i] - zeroPoints[grid]) * scales[grid];
-    }
-  }
+  forEachGrid(quantized, rowCount, codes.length, (start, end, scale, zeroPoint) => {
+    for (let i = start; i < end; i++) values[i] = (codes[i] - zeroPoint) * scale;
+  });
   return values;
 }

@@ -3,7 +3,7 @@ import type { PatchWriter } from "../graph/patch-writer.js";
 import { elementCodeOf } from "../tensor/element-code.js";
 import { type PackedPlane, packCodes, packedMultiple } from "../tensor/pack.js";
 import { int8Tensor, int32Tensor, int64Tensor, uint8Tensor } from "../tensor/tensor.js";
-import { centredCodes, codesShape, orderedCodes, type StoredWeight, scaleShape } from "./stored-weight.js";
+import { centredCodes, codesShape, isOnZero, orderedCodes, type StoredWeight, scaleShape } from "./stored-weight.js";
 import { shapeConstant } from "./write-shape.js";
 import { type CodeType, writeTypedCodes } from "./write-typed-codes.js";
 
@@ -78,10 +78,6 @@ function writeOffsets(writer: PatchWriter, stored: StoredWeight, shift: number):
   );
   const name = writer.constant(`${stored.weight}_offset`, offsets);
   return writer.node("Cast", [name], step, { to: elementCodeOf("int32") });
-}
-
-function isOnZero(stored: StoredWeight): boolean {
-  return stored.rows.zeroPoints.every((zeroPoint) => zeroPoint === 0);
 }
 
 /** The bits of one plane as int32, in their place within the code. */

@@ -6,29 +6,36 @@ import { viewAxis } from "./shape.js";
  */
 export function toRows(values: Float32Array, shape: readonly number[], axis: number): Float32Array {
   const rows = new Float32Array(values.length);
-  forEachInRows(shape, axis, (stored, row) => {
-    rows[row] = values[stored];
-  });
+  const { outerSize, size, innerSize } = viewAxis(shape, axis);
+  moveRuns(values, rows, outerSize, size, innerSize);
   return rows;
 }
 
 /** The opposite of `toRows`, for codes. */
 export function fromRows(rows: Int8Array, shape: readonly number[], axis: number): Int8Array {
   const values = new Int8Array(rows.length);
-  forEachInRows(shape, axis, (stored, row) => {
-    values[stored] = rows[row];
-  });
+  const { outerSize, size, innerSize } = viewAxis(shape, axis);
+  moveRuns(rows, values, size, outerSize, innerSize);
   return values;
 }
 
-/** Calls with the index in storage order and the index in row order of every element. */
-function forEachInRows(shape: readonly number[], axis: number, visit: (stored: number, row: number) => void): void {
-  const { outerSize, size, innerSize } = viewAxis(shape, axis);
-  const columns = outerSize * innerSize;
-  for (let outer = 0, stored = 0; outer < outerSize; outer++) {
-    for (let row = 0; row < size; row++) {
-      const start = row * columns + outer * innerSize;
-      for (let inner = 0; inner < innerSize; inner++, stored++) visit(stored, start + inner);
+/** `[first, second, runLength]` to `[second, first, runLength]`. */
+function moveRuns<Values extends Float32Array | Int8Array>(
+  from: Values,
+  to: Values,
+  first: number,
+  second: number,
+  runLength: number,
+): void {
+  if (first === 1 || second === 1) {
+    to.set(from);
+    return;
+  }
+  for (let a = 0; a < first; a++) {
+    for (let b = 0; b < second; b++) {
+      const source = (a * second + b) * runLength;
+      const target = (b * first + a) * runLength;
+      for (let i = 0; i < runLength; i++) to[target + i] = from[source + i];
     }
   }
 }
