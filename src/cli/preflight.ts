@@ -19,7 +19,7 @@ function summarize(model: string, found: Preflight): string {
   const rows = [
     ["time", `${formatMs(total)}: ${phases.join(", ")}`],
     ["memory", memoryBytes === undefined ? "not known on this system" : formatBytes(memoryBytes)],
-    ["disk", diskBytes === 0 ? "none" : `${formatBytes(diskBytes)} of temporary files`],
+    ["disk", `${formatBytes(diskBytes)} of temporary files`],
     ["size", `${formatBytes(found.sourceBytes)} → ${formatBytes(found.bytes)} (${formatRatio(found.sizeRatio)})`],
     ["layers", `${layers} quantized in ${blocks} blocks; ${skipped} left in float`],
   ];

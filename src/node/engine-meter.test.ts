@@ -2,6 +2,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { makeTestModel, someFloats } from "../../test/models.js";
 import { makeNode } from "../graph/node.js";
 import { EngineMeter } from "./engine-meter.js";
+import { sizeOfModelFile } from "./model-file.js";
 import { createRuntimeEngine } from "./runtime-engine.js";
 
 const runtime = createRuntimeEngine({ threads: 1 });
@@ -45,5 +46,19 @@ describe("EngineMeter", () => {
     await engine.release(computed.values());
     await session.close();
     expect([meter.heldBytes, meter.mostHeldBytes]).toEqual([0, 128]);
+  });
+
+  it("knows the most that models took as files at once", async () => {
+    const meter = new EngineMeter(() => "");
+    const engine = meter.meter(runtime);
+    const bytes = sizeOfModelFile(model);
+    const first = await engine.open(model);
+    await first.close();
+    await first.close();
+    const second = await engine.open(model);
+    expect(meter.mostModelBytes).toBe(bytes);
+    const third = await engine.open(model);
+    await Promise.all([second.close(), third.close()]);
+    expect(meter.mostModelBytes).toBe(2 * bytes);
   });
 });

@@ -2,6 +2,7 @@ import type { Engine, HeldTensor, Session } from "../engine/engine.js";
 import { bytesFor } from "../tensor/element-type.js";
 import { elementCount } from "../tensor/shape.js";
 import type { Pass } from "./extrapolate.js";
+import { sizeOfModelFile } from "./model-file.js";
 
 type OpenPass = Pass & { readonly doneMs: number[] };
 
@@ -12,6 +13,8 @@ export class EngineMeter {
   readonly #held = new Map<number, number>();
   #heldBytes = 0;
   #mostHeldBytes = 0;
+  #modelBytes = 0;
+  #mostModelBytes = 0;
 
   /** @param phaseNow what is under way */
   constructor(phaseNow: () => string) {
@@ -32,11 +35,19 @@ export class EngineMeter {
     return this.#mostHeldBytes;
   }
 
+  /** The most that models took as files at once. */
+  get mostModelBytes(): number {
+    return this.#mostModelBytes;
+  }
+
   meter(engine: Engine): Engine {
     let handingOver: OpenPass | undefined;
     return {
       name: engine.name,
-      open: async (model, options) => this.#meterSession(await engine.open(model, options)),
+      open: async (model, options) => {
+        const session = await engine.open(model, options);
+        return this.#meterSession(session, sizeOfModelFile(model));
+      },
       hold: async (tensors) => {
         const held = await engine.hold(tensors);
         const phase = this.#phaseNow();
@@ -54,8 +65,11 @@ export class EngineMeter {
     };
   }
 
-  #meterSession(session: Session): Session {
+  #meterSession(session: Session, bytes: number): Session {
     const { doneMs } = this.#begin();
+    let isClosed = false;
+    this.#modelBytes += bytes;
+    this.#mostModelBytes = Math.max(this.#mostModelBytes, this.#modelBytes);
     return {
       ...session,
       run: async (feeds, fetch) => {
@@ -68,6 +82,11 @@ export class EngineMeter {
         doneMs.push(performance.now());
         this.#keep(held.values());
         return held;
+      },
+      close: () => {
+        if (!isClosed) this.#modelBytes -= bytes;
+        isClosed = true;
+        return session.close();
       },
     };
   }

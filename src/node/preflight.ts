@@ -31,7 +31,7 @@ export interface Preflight {
   readonly elapsedMs: Readonly<Record<string, number>>;
   /** The most that all processes of Recoup would have resident at once; undefined where the system does not tell. */
   readonly memoryBytes: number | undefined;
-  /** The most that activations would take in temporary files: what does not fit into `memory`. */
+  /** The most that temporary files would take: models for the runtime, and activations that do not fit into `memory`. */
   readonly diskBytes: number;
   /** Size of the small model as a file. */
   readonly bytes: number;
@@ -89,7 +89,7 @@ export async function preflight(path: string, options: QuantizeOptions): Promise
       onSample: () => measuredMs.push(performance.now()),
       onTurn: () => turnsMs.push(performance.now()),
     });
-    const { passes, mostHeldBytes } = meter;
+    const { passes, mostHeldBytes, mostModelBytes } = meter;
     const { skippedMs } = solving;
     const elapsedMs = clock.finish();
     const rehearsed = { samples: chosen.run, elapsedMs, passes, skippedMs, measuredMs, turnsMs };
@@ -97,6 +97,7 @@ export async function preflight(path: string, options: QuantizeOptions): Promise
     const run = { samples: chosen.all, measured: indices.length, turns: latencyTurns, trials };
     const ratio = chosen.all / chosen.run;
     const bytes = sizeOfModelFile(model);
+    const spilledBytes = Math.max(0, Math.round(mostHeldBytes * ratio) - memory);
     return {
       samples: chosen.all,
       samplesRun: chosen.run,
@@ -105,7 +106,8 @@ export async function preflight(path: string, options: QuantizeOptions): Promise
       skipped: report.skipped.length,
       elapsedMs: estimatePhases(rehearsed, run),
       memoryBytes: watch.samples.length > 0 ? peakBytes(watch.samples, ratio, memory) : undefined,
-      diskBytes: Math.max(0, Math.round(mostHeldBytes * ratio) - memory),
+      // In the end the runtime has both models beside each other.
+      diskBytes: Math.max(mostModelBytes + spilledBytes, source.bytes + bytes),
       bytes,
       sourceBytes: source.bytes,
       sizeRatio: bytes / source.bytes,
