@@ -150,6 +150,11 @@ export class ProbeWriter {
     return this.node("Add", [value, this.#writer.constant("probe_summand", float32Tensor(shape, summand))]);
   }
 
+  /** @param shape in which the factors broadcast over the value */
+  multiply(value: ValueName, factor: Float64Array, shape: readonly number[]): ValueName {
+    return this.node("Mul", [value, this.#writer.constant("probe_factor", float32Tensor(shape, factor))]);
+  }
+
   finish(outputs: readonly ValueName[]): Probe {
     return { nodes: this.#writer.nodes, initializers: this.#writer.initializers, outputs };
   }

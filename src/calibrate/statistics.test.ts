@@ -4,6 +4,7 @@ import { distributionOf, type Range } from "../math/distribution.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
 import type { Limits } from "../operators/limits.js";
 import { fromFloat16, toFloat16 } from "../tensor/half.js";
+import { type ChannelSums, ChannelSumsStatistic, type ChannelTrial, ChannelTrialStatistic } from "./channel-lines.js";
 import { HistogramStatistic } from "./histogram.js";
 import { MovingAverageStatistic } from "./moving-average.js";
 import { type OutputError, OutputErrorStatistic } from "./output-error.js";
@@ -110,7 +111,54 @@ const cases: readonly StatisticCase[] = [
   },
 ];
 
-for (const given of cases) testStatistic(engine, given);
+const line = { gain: Float64Array.of(1, 2, 0.5, 1.5), offset: Float64Array.of(0, 0.25, -1, 0.5) };
+
+const lineCases: readonly StatisticCase[] = [
+  {
+    about: "sums over channels",
+    make: () => new ChannelSumsStatistic(site),
+    slowly: (pairs) => [channelSumsOf(pairs)],
+    // How runs fall into halves depends on the batches.
+    seen: (result) => (result as readonly ChannelSums[]).slice(-1),
+  },
+  {
+    about: "trial of lines behind a Clip",
+    make: () => new ChannelTrialStatistic({ ...site, limits: clip }, [line, line]),
+    slowly: (pairs) => channelTrialOf(pairs),
+  },
+];
+
+for (const given of [...cases, ...lineCases]) testStatistic(engine, given);
+
+/** Of each channel the pairs of a current and a float value. */
+function channelsOf(pairs: readonly Pair[]): readonly (readonly (readonly [number, number])[])[] {
+  return Array.from({ length: channels }, (_, channel) =>
+    pairs.flatMap(({ float, current }) =>
+      current.map((q, i) => [q, float[i]] as const).filter((_, i) => Math.floor(i / 3) % channels === channel),
+    ),
+  );
+}
+
+function channelSumsOf(pairs: readonly Pair[]): ChannelSums {
+  const sum = (of: (q: number, e: number) => number) =>
+    Float64Array.from(channelsOf(pairs), (own) => own.reduce((total, [q, y]) => total + of(q, y - q), 0));
+  return {
+    count: sum(() => 1),
+    q: sum((q) => q),
+    e: sum((_, e) => e),
+    qq: sum((q) => q * q),
+    qe: sum((q, e) => q * e),
+  };
+}
+
+function channelTrialOf(pairs: readonly Pair[]): ChannelTrial {
+  const meanSquare = (of: (q: number, channel: number) => number) =>
+    Float64Array.from(channelsOf(pairs), (own, channel) => {
+      const squares = own.map(([q, y]) => (limit(y, clip) - limit(of(q, channel), clip)) ** 2);
+      return squares.reduce((total, square) => total + square, 0) / squares.length;
+    });
+  return { before: meanSquare((q) => q), after: meanSquare((q, c) => line.gain[c] * q + line.offset[c]) };
+}
 
 function rangeOf(values: readonly number[]): Range {
   return { low: Math.min(...values), high: Math.max(...values) };

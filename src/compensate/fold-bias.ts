@@ -5,7 +5,7 @@ import type { GraphPatch } from "../graph/patch.js";
 import { shapeOf, type ValueTypes } from "../graph/value-types.js";
 import type { FloatType } from "../tensor/element-type.js";
 import { elementCount } from "../tensor/shape.js";
-import { float32Values, floatTensor, type Tensor } from "../tensor/tensor.js";
+import { float32Values, float64Values, floatTensor, type Tensor } from "../tensor/tensor.js";
 
 /** Why a constant cannot be added to what a node computes; undefined where it can. */
 export function biasObstacle(node: Node): string | undefined {
@@ -56,6 +56,23 @@ export function addToBias(graph: Graph, place: BiasPlace, change: Float64Array):
     label,
     ...(isGiven ? changeInput(graph, node, input, scaled, positions) : giveBias(graph, node, place, scaled)),
   };
+}
+
+/**
+ * The constant per channel that a value has already, zeros where it has none; undefined where what is added is computed.
+ *
+ * @returns `[C]`
+ */
+export function biasValues(graph: Graph, place: BiasPlace, channels: number): Float64Array | undefined {
+  const node = graph.producer(place.value);
+  if (node === undefined) return undefined;
+  const input = biasInput(graph, node, place, channels);
+  const factor = isOperator(node, "Gemm") ? floatAttribute(node, "beta", 1) : 1;
+  const name = input === undefined ? "" : (node.inputs[input] ?? "");
+  const isPlain = input !== undefined || isOperator(node, "MatMul") || (node.inputs[2] ?? "") === "" || factor === 0;
+  if (!isPlain || (isOperator(node, "Add") && input === undefined)) return undefined;
+  if (name === "") return new Float64Array(channels);
+  return float64Values(graph.initializers.get(name) as Tensor).map((value) => factor * value);
 }
 
 type PatchParts = Omit<GraphPatch, "label">;

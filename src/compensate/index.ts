@@ -1,4 +1,5 @@
 import type { AnyStep } from "../step/step.js";
+import { channelCompensation } from "./affine.js";
 import { biasCompensation } from "./bias.js";
 import { clusterCompensation } from "./cluster.js";
 import { nonlinearBlockCompensation } from "./nbc.js";
@@ -7,6 +8,7 @@ import { blockCompensation } from "./qwt.js";
 /** Every compensation, in the order of help. To add one is a file and a line here. */
 export const compensations: readonly AnyStep[] = [
   biasCompensation,
+  channelCompensation,
   blockCompensation,
   nonlinearBlockCompensation,
   clusterCompensation,
