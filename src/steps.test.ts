@@ -1,6 +1,7 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { testStep } from "../test/step-contract.js";
 import { stepNamed } from "../test/walking.js";
+import { compensations } from "./compensate/index.js";
 import { createRuntimeEngine } from "./node/runtime-engine.js";
 import { steps } from "./steps.js";
 
@@ -13,7 +14,7 @@ describe("steps", () => {
   });
 });
 
-for (const step of steps) testStep(engine, step);
+for (const step of compensations) testStep(engine, step);
 
 const perPosition = stepNamed("bc");
 testStep(engine, {

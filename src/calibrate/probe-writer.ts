@@ -145,6 +145,15 @@ export class ProbeWriter {
     return this.node("ReduceSum", [value, input], { keepdims: 0 });
   }
 
+  /** The smallest or the largest values over all axes but the channels'. */
+  extremePerChannel(opType: "ReduceMin" | "ReduceMax", value: ValueName, rank: number, channelAxis: number): ValueName {
+    const axes = Array.from({ length: rank }, (_, axis) => axis).filter((axis) => axis !== channelAxis);
+    if (axes.length === 0) return value;
+    if (this.#opset < 18) return this.#writer.node(opType, [value], `probe_${opType}`, { axes, keepdims: 0 });
+    const input = this.#writer.constant("probe_axes", int64Tensor([axes.length], axes));
+    return this.node(opType, [value, input], { keepdims: 0 });
+  }
+
   /** @param shape of the summand, broadcast over the value */
   add(value: ValueName, summand: Float64Array, shape: readonly number[]): ValueName {
     return this.node("Add", [value, this.#writer.constant("probe_summand", float32Tensor(shape, summand))]);

@@ -5,6 +5,7 @@ import { createRuntimeEngine } from "../node/runtime-engine.js";
 import type { Limits } from "../operators/limits.js";
 import { fromFloat16, toFloat16 } from "../tensor/half.js";
 import { type ChannelSums, ChannelSumsStatistic, type ChannelTrial, ChannelTrialStatistic } from "./channel-lines.js";
+import { type ChannelMoments, ChannelMomentsStatistic } from "./channel-moments.js";
 import { HistogramStatistic } from "./histogram.js";
 import { MovingAverageStatistic } from "./moving-average.js";
 import { type OutputError, OutputErrorStatistic } from "./output-error.js";
@@ -54,6 +55,21 @@ const cases: readonly StatisticCase[] = [
           (x) => fromFloat16(toFloat16(x)),
         ).sort(),
       ),
+  },
+  {
+    about: "moments of channels",
+    make: () => new ChannelMomentsStatistic({ from: "float", value: "y" }, 3, 1),
+    slowly: (pairs): ChannelMoments => {
+      const values = Array.from({ length: channels }, (_, channel) =>
+        pairs.flatMap(({ float }) => float.filter((_, i) => Math.floor(i / 3) % channels === channel)),
+      );
+      return {
+        count: values[0].length,
+        meanSquares: Float64Array.from(values, (own) => sumOfSquares(own) / own.length),
+        lows: Float64Array.from(values, (own) => Math.min(...own)),
+        highs: Float64Array.from(values, (own) => Math.max(...own)),
+      };
+    },
   },
   {
     about: "signal and noise",

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { rangeEstimators } from "../quantize/estimators/index.js";
+import { spacings } from "../quantize/spacing.js";
 import { bitsOrNone, edgeBits, threadCount, wholeNumber } from "./arguments.js";
 
 const estimatorNames = rangeEstimators.map(({ name }) => name).join(", ");
@@ -20,6 +21,10 @@ export function addRecipeOptions(command: Command): Command {
     .option("--activations <bits>", "bits of the activations, 2 to 8, or none (default: 8)", bitsOrNone)
     .option("--range <name>", `how ranges of activations are found: ${estimatorNames} (default: mse)`)
     .option("--weight-range <name>", "the same for weights (default: minmax at 8 bits, mse below)")
+    .option(
+      "--softmax <name>",
+      `levels for the shares of attention: ${spacings.join(", ")} (default: log below 8 bits)`,
+    )
     .option("--rounding <name>", "how weights are rounded: rtn (to nearest) or gptq (default: rtn)")
     .option("--target <name>", "what GPTQ aims at: auto, same, unquantized or float (default: auto)")
     .option("--granularity <kind>", "what shares a scale: channel, tensor or group:SIZE (default: channel)")

@@ -48,6 +48,19 @@ describe("distributionOf", () => {
     );
   });
 
+  it("sums what levels cost that values between borders become", () => {
+    const places = fc.array(fc.double({ min: -10, max: 10, noNaN: true }), { maxLength: 6 });
+    fc.assert(
+      fc.property(someValues, places, (values, given) => {
+        const borders = given.sort((a, b) => a - b);
+        const levels = [-11, ...borders.map((border) => border + 0.25)];
+        const errors = Array.from(values, (x) => (x - levels[borders.filter((border) => border <= x).length]) ** 2);
+        expect(distributionOf(values).squaredErrorBetween(levels, borders)).toBeCloseTo(sum(errors), 6);
+      }),
+      { seed: 1 },
+    );
+  });
+
   it("is the same with counts as with repetitions", () => {
     fc.assert(
       fc.property(someValues, fc.double({ min: 0, max: 1, noNaN: true }), (values, share) => {

@@ -42,6 +42,13 @@ export interface Distribution {
    * @param most errors above it need not be told apart: infinity is returned where what lies beyond the levels alone is more
    */
   squaredError(first: number, step: number, levels: number, most?: number): number;
+  /**
+   * Sum of squared errors when the values between two borders become one level.
+   *
+   * @param levels ascending
+   * @param borders between each level and the next
+   */
+  squaredErrorBetween(levels: readonly number[], borders: readonly number[]): number;
 }
 
 /**
@@ -143,6 +150,17 @@ class SortedValues implements Distribution {
     return this.#values.length < valuesPerLevel * levels
       ? this.#errorByValue(first, step, levels)
       : this.#errorByLevel(first, step, levels);
+  }
+
+  squaredErrorBetween(levels: readonly number[], borders: readonly number[]): number {
+    let error = 0;
+    let start = 0;
+    for (const [i, level] of levels.entries()) {
+      const end = i === borders.length ? this.#values.length : this.#indexOf(borders[i]);
+      error += this.#errorAt(level, start, end);
+      start = end;
+    }
+    return Math.max(error, 0);
   }
 
   /** Of the values below the lowest and above the highest level. */

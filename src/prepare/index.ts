@@ -1,7 +1,8 @@
 import type { AnyStep } from "../step/step.js";
+import { layerNormReparametrization } from "./layer-norm.js";
 
 /**
  * Every step that changes a float network before it is quantized and keeps its function, in the order of help. To add one is
  * a file and a line here.
  */
-export const preparations: readonly AnyStep[] = [];
+export const preparations: readonly AnyStep[] = [layerNormReparametrization];

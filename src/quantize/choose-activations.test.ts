@@ -6,7 +6,7 @@ import { makeNode } from "../graph/node.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
 import { planModel } from "../planning.js";
 import { parseRecipe, type RecipeInput } from "../recipe/recipe.js";
-import { float32Tensor, float32Values, type Tensor } from "../tensor/tensor.js";
+import { float32Tensor, float32Values, int64Tensor, type Tensor, tensorFromBytes } from "../tensor/tensor.js";
 import { activationSites } from "./quantize.js";
 
 const engine = createRuntimeEngine({ threads: 1 });
@@ -97,6 +97,73 @@ describe("chooseActivations", () => {
 
   it("quantizes nothing where activations stay in float", async () => {
     expect(await sitesOf([conv("x", "z"), act], ["y"], { formats: [{ activation: "float" }] })).toBe("");
+  });
+});
+
+describe("the shares of attention", () => {
+  const product = (shares: string) => makeNode("MatMul", [shares, "v"], ["y"]);
+  const softmax = makeNode("Softmax", ["x"], ["s"], { axis: -1 });
+  const moved = makeNode("Transpose", ["s"], ["t"], { perm: [0, 2, 1, 3] });
+  const shares: readonly (readonly [about: string, spacing: string | undefined, nodes: readonly Node[]])[] = [
+    ["from a Softmax", "log", [softmax, product("s")]],
+    [
+      "moved",
+      "log",
+      [softmax, moved, makeNode("Reshape", ["t", "shape"], ["r"]), makeNode("MatMul", ["r", "r"], ["y"])],
+    ],
+    [
+      "written out",
+      "log",
+      [
+        makeNode("Exp", ["x"], ["e"]),
+        makeNode("ReduceSum", ["e", "last"], ["sum"]),
+        makeNode("Div", ["e", "sum"], ["s"]),
+        product("s"),
+      ],
+    ],
+    [
+      "with empty rows set to zero",
+      "log",
+      [softmax, makeNode("Where", ["no", "zero", "s"], ["chosen"]), product("chosen")],
+    ],
+    ["beside others", "uniform", [softmax, makeNode("Where", ["no", "x", "s"], ["chosen"]), product("chosen")]],
+    ["that a layer reads", "uniform", [softmax, makeNode("MatMul", ["s", "square"], ["y"])]],
+    ["scaled", "uniform", [softmax, makeNode("Mul", ["s", "s"], ["m"]), product("m")]],
+  ];
+  const spacingIn = async (nodes: readonly Node[], recipe: RecipeInput) => {
+    const all: Readonly<Record<string, Tensor>> = {
+      square: someFloats([9, 9], 4),
+      shape: int64Tensor([4], [1, 4, 9, 9]),
+      last: int64Tensor([1], [-1]),
+      zero: float32Tensor([], [0]),
+      no: tensorFromBytes("bool", [], new Uint8Array(1)),
+    };
+    const read = new Set(nodes.flatMap(({ inputs }) => inputs));
+    const initializers = Object.fromEntries(Object.entries(all).filter(([name]) => read.has(name)));
+    // A product alone is no layer; the convolution is one.
+    const { model } = makeTestModel({
+      feeds: { x: someFloats([1, 4, 9, 9]), v: someFloats([1, 4, 9, 9], 5) },
+      nodes: [...nodes, conv("x", "z")],
+      outputs: ["y", "z"],
+      initializers: { ...initializers, w: constants.w },
+    });
+    const { float, types, choice } = await planModel(model, parseRecipe(recipe), engine);
+    const sites = activationSites(float.graph, types, choice);
+    return sites.find(({ value }) => ["s", "r", "chosen", "m"].includes(value))?.spacing;
+  };
+
+  it.each(shares)("%s: %s", async (_about, spacing, nodes) => {
+    expect(await spacingIn(nodes, { formats: [{ activation: { bits: 4 } }] })).toBe(spacing);
+  });
+
+  it("have levels as the recipe says, equidistant ones at 8 bits", async () => {
+    const nodes = [softmax, product("s")];
+    expect(await spacingIn(nodes, {})).toBe("uniform");
+    const spacings = (["uniform", "twin"] as const).map((spacing) =>
+      spacingIn(nodes, { formats: [{ activation: { bits: 5, softmax: spacing } }] }),
+    );
+    expect(await Promise.all(spacings)).toEqual(["uniform", "twin"]);
+    expect(await spacingIn(nodes, { formats: [{ activation: { softmax: "log" } }] })).toBe("uniform");
   });
 });
 

@@ -2,19 +2,25 @@ import type { Graph, Node, ValueName } from "../graph/graph.js";
 import { isOperator } from "../graph/node.js";
 import { elementTypeOf, type ValueTypes } from "../graph/value-types.js";
 import { behindActivation, computedInputs, selectedInputs } from "../operators/selecting.js";
+import { holdsShares } from "../operators/softmax.js";
 import type { ActivationFormat } from "./format.js";
+import type { Spacing } from "./spacing.js";
 
 /** A node whose integer kernel needs quantized inputs. */
 export interface ActivationDemand {
   readonly node: Node;
   readonly values: readonly ValueName[];
   readonly format: ActivationFormat;
+  /** Whether the node multiplies activations with each other. */
+  readonly isProduct?: boolean;
 }
 
 /** A value that is quantized, and how. */
 export interface ActivationSite {
   readonly value: ValueName;
   readonly format: ActivationFormat;
+  /** How the levels of its grid lie. */
+  readonly spacing: Spacing;
   /** The value comes out of an integer kernel: its float form does not exist at run time, so everybody reads the codes. */
   readonly isIntegerOutput: boolean;
   /** Values of which this one only selects elements: they should share its grid. */
@@ -67,9 +73,17 @@ class ActivationPlanner {
     return [...this.#formats].map(([value, format]) => ({
       value,
       format,
+      spacing: this.#spacingOf(value, format),
       isIntegerOutput: this.#isIntegerOutput(value),
       selectedFrom: this.#selectedFrom.get(value) ?? [],
     }));
+  }
+
+  /** Shares that only products read, in fewer bits than an even grid would need for them. */
+  #spacingOf(value: ValueName, { bits, softmax = "uniform" }: ActivationFormat): Spacing {
+    if (softmax === "uniform" || bits === 8 || !holdsShares(this.#graph, value)) return "uniform";
+    const readers = this.#demands.filter(({ values }) => values.includes(value));
+    return readers.length > 0 && readers.every(({ isProduct }) => isProduct) ? softmax : "uniform";
   }
 
   /** Quantizes a value, and what it is made of as far up as integer kernels reach. */

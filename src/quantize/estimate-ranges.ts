@@ -6,6 +6,7 @@ import type { GridRule } from "./estimators/estimator.js";
 import { rangeEstimatorNamed } from "./estimators/index.js";
 import type { ActivationFormat } from "./format.js";
 import { chooseActivationGrid, levelsOfGrid } from "./grid.js";
+import type { Spacing } from "./spacing.js";
 
 /** What has to be seen of each value so that its range can be estimated. */
 export function neededDetails(sites: readonly ActivationSite[]): ReadonlyMap<ValueName, Detail> {
@@ -19,21 +20,23 @@ export function estimateRanges(
   observed: ReadonlyMap<ValueName, Observed>,
 ): ReadonlyMap<ValueName, Range> {
   return new Map(
-    sites.map(({ value, format }) => {
+    sites.map((site) => {
+      const { value } = site;
       const seen = observed.get(value);
       if (!seen) throw new Error(`${value} was not observed`);
-      return [value, estimateRange(graph, value, format, seen)];
+      return [value, estimateRange(graph, site, seen)];
     }),
   );
 }
 
 /** The range of a value, by the estimator of its format. */
-export function estimateRange(graph: Graph, value: ValueName, format: ActivationFormat, observed: Observed): Range {
-  const range = rangeEstimatorNamed(format.range).estimate(observed, gridRuleOf(format));
+export function estimateRange(graph: Graph, { value, format, spacing }: ActivationSite, observed: Observed): Range {
+  const range = rangeEstimatorNamed(format.range).estimate(observed, gridRuleOf(format, spacing));
   // What follows cannot tell smaller values apart.
   return feedsOnlySilu(graph, value) ? { low: Math.max(range.low, siluFloor), high: range.high } : range;
 }
 
-export function gridRuleOf({ bits, symmetric }: ActivationFormat): GridRule {
-  return { bits, symmetric, levelsOf: (range) => levelsOfGrid(chooseActivationGrid(range, bits, symmetric)) };
+function gridRuleOf({ bits, symmetric }: ActivationFormat, spacing: Spacing): GridRule {
+  const levelsOf = (range: Range) => levelsOfGrid(chooseActivationGrid(range, bits, symmetric, spacing));
+  return { bits, symmetric, levelsOf };
 }

@@ -1,4 +1,5 @@
 import type { Range } from "../math/distribution.js";
+import type { Spacing } from "./spacing.js";
 
 /** How many values share a scale. Groups are runs of `groupSize` input columns of one output channel. */
 export type Granularity =
@@ -55,6 +56,8 @@ export interface ActivationFormat {
   readonly range?: string;
   /** In which network ranges are looked for: the float one, or the one that is quantized up to there. */
   readonly rangeFrom?: "float" | "quantized";
+  /** How the levels lie where a product of activations reads what comes out of a Softmax; uniform where none is given. */
+  readonly softmax?: Spacing;
 }
 
 /** How codes below 8 bits stand in the file. */

@@ -1,8 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { nearest } from "../../test/fake-quantize.js";
+import { distributionOf } from "../math/distribution.js";
+import { errorOnLevels } from "./estimators/estimator.js";
 import type { Bits } from "./format.js";
-import { type ActivationGrid, chooseActivationGrid, refineGrid, usableScale } from "./grid.js";
+import { type ActivationGrid, chooseActivationGrid, levelsOfGrid, refineGrid, usableScale } from "./grid.js";
 
 const grids = fc
   .record({
@@ -25,6 +27,33 @@ function codeOf(value: number, { scale, zeroPoint, bits }: ActivationGrid): numb
 function restore(code: number, { scale, zeroPoint }: ActivationGrid): number {
   return Math.fround((code - zeroPoint) * scale);
 }
+
+describe("a grid that is not uniform", () => {
+  it.each(["log", "twin"] as const)("costs what its codes cost: %s", (spacing) => {
+    const shares = fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 1, maxLength: 80 });
+    fc.assert(
+      fc.property(shares, fc.constantFrom<Bits>(2, 3, 4, 5, 6, 7), (values, bits) => {
+        const grid = chooseActivationGrid({ low: -1, high: 0.7 }, bits, false, spacing);
+        const codes = grid.codes as readonly number[];
+        const error = (value: number) => {
+          const code = Math.min(Math.round(value / grid.scale), 255);
+          const distances = codes.map((other) => Math.abs(other - code));
+          return (codes[distances.indexOf(Math.min(...distances))] * grid.scale - value) ** 2;
+        };
+        const expected = values.map(error).reduce((sum, one) => sum + one, 0);
+        const found = errorOnLevels(distributionOf(Float64Array.from(values).sort()), levelsOfGrid(grid));
+        expect(found).toBeCloseTo(expected, 6);
+      }),
+      { seed: 1 },
+    );
+  });
+
+  it("is a part of an 8-bit grid from zero to the end of the range", () => {
+    const grid = chooseActivationGrid({ low: -1, high: 2 }, 4, true, "log");
+    expect(grid).toMatchObject({ scale: Math.fround(2 / 255), zeroPoint: 0, bits: 4 });
+    expect(refineGrid(grid)).toEqual({ scale: grid.scale, zeroPoint: 0, bits: 8 });
+  });
+});
 
 describe("chooseActivationGrid", () => {
   it.each([

@@ -5,7 +5,7 @@ import type { Bits } from "./format.js";
 import { groupActivations } from "./group-activations.js";
 
 function site(value: string, selectedFrom: readonly string[] = [], bits: Bits = 8): ActivationSite {
-  return { value, format: { bits, symmetric: false }, isIntegerOutput: true, selectedFrom };
+  return { value, format: { bits, symmetric: false }, spacing: "uniform", isIntegerOutput: true, selectedFrom };
 }
 
 /** Groups as names, given in sorted order, with their ranges. */

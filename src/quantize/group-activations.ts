@@ -2,11 +2,13 @@ import type { ValueName } from "../graph/graph.js";
 import type { Range } from "../math/distribution.js";
 import type { ActivationSite } from "./choose-activations.js";
 import type { ActivationFormat } from "./format.js";
+import type { Spacing } from "./spacing.js";
 
 /** Values that share one grid. */
 export interface ActivationGroup {
   readonly sites: readonly ActivationSite[];
   readonly format: ActivationFormat;
+  readonly spacing: Spacing;
   readonly range: Range;
 }
 
@@ -41,6 +43,7 @@ export function groupActivations(
   return [...new Set(groups.values())].map((members) => ({
     sites: members,
     format: members.map((member) => member.format).reduce((a, b) => (a.bits >= b.bits ? a : b)),
+    spacing: members.every(({ spacing }) => spacing === members[0].spacing) ? members[0].spacing : "uniform",
     range: uniteRanges(members.map((member) => rangeOf(ranges, member.value))),
   }));
 }

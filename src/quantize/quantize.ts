@@ -60,9 +60,9 @@ export function quantize(
 ): QuantizedModel {
   const names = createNameSource(model.graph);
   const groups = groupActivations(sites, ranges, (value) => model.graph.consumers(value).length);
-  const gridded = groups.map(({ sites: members, format, range }) => ({
+  const gridded = groups.map(({ sites: members, format, spacing, range }) => ({
     sites: members,
-    grid: chooseActivationGrid(range, format.bits, format.symmetric),
+    grid: chooseActivationGrid(range, format.bits, format.symmetric, spacing),
   }));
   const inputScales = new Map(gridded.flatMap(({ sites: members, grid }) => members.map((s) => [s.value, grid.scale])));
   const readers = new Set<Node>(demandsOf(choice).map((demand) => demand.node));
@@ -137,6 +137,7 @@ function demandsOf(choice: LayerChoice): readonly ActivationDemand[] {
     node: product.node,
     values: product.operands,
     format: activation,
+    isProduct: true,
   }));
   return [...layers, ...products];
 }

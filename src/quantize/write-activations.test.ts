@@ -8,6 +8,7 @@ import { createRuntimeEngine } from "../node/runtime-engine.js";
 import type { QuantizeOutcome } from "../pipeline.js";
 import { float32Values } from "../tensor/tensor.js";
 import type { Bits } from "./format.js";
+import { codesInUse, tableOf } from "./spacing.js";
 
 const engine = createRuntimeEngine({ threads: 1 });
 afterAll(() => engine.close());
@@ -54,6 +55,38 @@ function fakeQuantizer({ report }: QuantizeOutcome, value: string, symmetric: bo
   const limit = (code: number) => Math.min(Math.max(code, 0), top);
   return (real: number) => Math.fround((limit(nearest(Math.fround(real / scale)) + zero) - zero) * scale);
 }
+
+describe("the shares of attention below 8 bits", () => {
+  const attention = makeTestModel({
+    feeds: { x },
+    nodes: [
+      makeNode("Softmax", ["x"], ["shares"], { axis: -1 }),
+      makeNode("MatMul", ["shares", "x"], ["mixed"]),
+      makeNode("Conv", ["mixed", "w"], ["y"]),
+    ],
+    initializers: { w: initializers.w },
+    outputs: ["y"],
+  });
+
+  it.each([
+    ["log", 4],
+    ["log", 3],
+    ["twin", 4],
+    ["twin", 6],
+  ] as const)("have the levels of their grid: %s, %i bits", async (softmax, bits) => {
+    const outcome = await quantizeTestModel(engine, attention, { formats: [{ activation: { bits, softmax } }] });
+    const record = outcome.report.activations.find(({ values }) => values.includes("shares"))!;
+    expect(record).toMatchObject({ bits, spacing: softmax });
+    const [given, read] = await tap(outcome, attention.feeds, ["shares", "shares_dequantized"]);
+    const scale = Math.fround(record.high / 255);
+    const codes = codesInUse(softmax, bits);
+    const table = tableOf(codes);
+    expect(read).toEqual(
+      given.map((share) => Math.fround(scale * table[Math.min(nearest(Math.fround(share / scale)), 255)])),
+    );
+    expect(new Set(read).size).toBeGreaterThan(codes.length / 3);
+  });
+});
 
 describe("values below 8 bits", () => {
   const cases = ([2, 3, 4, 5, 6, 7] as const).flatMap((bits) =>

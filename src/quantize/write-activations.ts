@@ -3,9 +3,11 @@ import type { NameSource } from "../graph/names.js";
 import type { GraphPatch } from "../graph/patch.js";
 import { PatchWriter } from "../graph/patch-writer.js";
 import { renameReads } from "../graph/rename.js";
+import { elementCodeOf } from "../tensor/element-code.js";
 import { float32Tensor, type Tensor, uint8Tensor } from "../tensor/tensor.js";
 import type { ActivationSite } from "./choose-activations.js";
 import { type ActivationGrid, refineGrid } from "./grid.js";
+import { tableOf, topCode } from "./spacing.js";
 
 /** A group of values with the grid that was chosen for it. */
 export interface GriddedGroup {
@@ -84,6 +86,7 @@ class ActivationWriter {
   readonly #graph: Graph;
   readonly #writer: PatchWriter;
   readonly #largestCodes = new Map<number, ValueName>();
+  readonly #tables = new Map<string, ValueName>();
 
   constructor(graph: Graph, writer: PatchWriter) {
     this.#graph = graph;
@@ -140,8 +143,20 @@ class ActivationWriter {
   ): ValueName {
     const parameters = [scale, zeroPoint];
     let codes = this.#writer.node("QuantizeLinear", [source, ...parameters], `${base}_quantized`);
-    if (grid.bits < 8) codes = this.#writer.node("Clip", [codes, "", this.#largestCode(grid.bits)], `${base}_clipped`);
+    if (grid.codes !== undefined) codes = this.#writeLookUp(codes, base, grid.codes);
+    else if (grid.bits < 8) {
+      codes = this.#writer.node("Clip", [codes, "", this.#largestCode(grid.bits)], `${base}_clipped`);
+    }
     return this.#writer.node("DequantizeLinear", [codes, ...parameters], `${base}_dequantized`);
+  }
+
+  /** Codes of a fine grid become those that are in use: on integers up to the product. */
+  #writeLookUp(codes: ValueName, base: ValueName, inUse: readonly number[]): ValueName {
+    const key = inUse.join();
+    const table = this.#tables.get(key) ?? this.#writer.constant("nearest_codes", tableTensor(inUse));
+    this.#tables.set(key, table);
+    const places = this.#writer.node("Cast", [codes], `${base}_places`, { to: elementCodeOf("int32") });
+    return this.#writer.node("Gather", [table, places], `${base}_nearest`);
   }
 
   /** uint8 saturates at 0 and 255 by itself; grids below 8 bits need their upper end held. */
@@ -152,4 +167,8 @@ class ActivationWriter {
     this.#largestCodes.set(bits, name);
     return name;
   }
+}
+
+function tableTensor(inUse: readonly number[]): Tensor {
+  return uint8Tensor([topCode + 1], tableOf(inUse));
 }

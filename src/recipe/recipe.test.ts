@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { compensations } from "../compensate/index.js";
 import { RecoupError } from "../errors.js";
+import { steps } from "../steps.js";
 import { neededOpset, parseRecipe, type RecipeInput } from "./recipe.js";
 import { resolveRecipe, type Settings } from "./settings.js";
 
@@ -54,7 +54,7 @@ describe("parseRecipe", () => {
 
   const rounding = (fields: object) => ({ formats: [{ weight: { rounding: { use: "gptq", ...fields } } }] });
   const bits = /must be a whole number of bits from 2 to 8/;
-  const stepNames = compensations.map(({ name }) => name).join(", ");
+  const stepNames = steps.map(({ name }) => name).join(", ");
   it.each<readonly [value: unknown, field: string | undefined, message: RegExp]>([
     [null, undefined, /must be a recipe/],
     [[], undefined, /must be a recipe/],

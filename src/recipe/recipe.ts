@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { RecoupError } from "../errors.js";
 import { rangeEstimators } from "../quantize/estimators/index.js";
+import { spacings } from "../quantize/spacing.js";
 import { describeOption, type Option, type OptionValues } from "../step/options.js";
 import { steps } from "../steps.js";
 
@@ -56,6 +57,8 @@ const activation = object("a format", {
   /** Default: `quantized` below 8 bits, `float` at 8. */
   rangeFrom: oneOf("float", "quantized").optional(),
   symmetric: z.boolean("must be true or false").default(false),
+  /** How the levels for the shares of attention lie. Default: `log` below 8 bits, where `uniform` leaves none for small ones. */
+  softmax: oneOf(...spacings).optional(),
 });
 
 const pattern = z.string('must be a pattern on names, like "*/mlp/*", or on operators, like "op:Conv"');

@@ -12,6 +12,8 @@ export interface Settings {
   readonly symmetric?: boolean;
   /** Range estimator of all activations. */
   readonly range?: string;
+  /** How the levels for the shares of attention lie. */
+  readonly softmax?: string;
   /** Range estimator of all weights. */
   readonly weightRange?: string;
   /** How all weights are rounded: "rtn" or "gptq". */
@@ -116,10 +118,15 @@ function refuseUnusedTarget(recipe: Recipe, { target }: Settings): Recipe {
 }
 
 function editActivation(activation: ActivationRule, settings: Settings): unknown {
-  const { activations, range } = settings;
+  const { activations, range, softmax } = settings;
   if (activations === "none" || (activation === "float" && activations === undefined)) return "float";
   const format = activation === "float" ? {} : activation;
-  return { ...format, ...(activations !== undefined && { bits: activations }), ...(range !== undefined && { range }) };
+  return {
+    ...format,
+    ...(activations !== undefined && { bits: activations }),
+    ...(range !== undefined && { range }),
+    ...(softmax !== undefined && { softmax }),
+  };
 }
 
 /** Which flag a field of the recipe came from. */
@@ -132,6 +139,7 @@ function flagOf(field: string): string {
     [/rounding\.target/, "--target"],
     [/weight\.rounding/, "--rounding"],
     [/activation\.range/, "--range"],
+    [/activation\.softmax/, "--softmax"],
     [/activation/, "--activations"],
     [/^steps/, "--steps"],
     [/^edges/, "--edges"],

@@ -20,7 +20,7 @@ describe("wishesOf", () => {
         range: "minmax",
         rounding: { use: "rtn" },
       },
-      activation: { bits: 8, symmetric: false, range: "mse", rangeFrom: "float" },
+      activation: { bits: 8, symmetric: false, range: "mse", rangeFrom: "float", softmax: "uniform" },
     });
   });
 
@@ -34,6 +34,14 @@ describe("wishesOf", () => {
       expect(wish({ formats: [...formats] })).toMatchObject({ weight: { bits: 3 } });
       expect(wish({ formats: [formats[0], formats[2], formats[1]] })).toMatchObject({ weight: { bits: 4 } });
     }
+  });
+
+  it.each([
+    [{ bits: 8 }, "uniform"],
+    [{ bits: 4 }, "log"],
+    [{ bits: 4, softmax: "twin" }, "twin"],
+  ] as const)("gives activations of %j %s levels for shares of attention", (activation, softmax) => {
+    expect(wish({ formats: [{ activation }] })).toMatchObject({ activation: { softmax } });
   });
 
   it.each([

@@ -2,6 +2,7 @@ import { type Graph, type Node, readsOf, subgraphsOf } from "../graph/graph.js";
 import type { Layer } from "../operators/layer.js";
 import type { LayerWish, WishFor } from "../quantize/choose-layers.js";
 import type { Bits, Granularity } from "../quantize/format.js";
+import type { Spacing } from "../quantize/spacing.js";
 import { matchesNode } from "./match.js";
 import type { FormatRule, Recipe } from "./recipe.js";
 
@@ -61,13 +62,21 @@ function wishOf({ weight, activation }: FormatRule): LayerWish {
       range: weight.range ?? (weight.bits === 8 ? "minmax" : "mse"),
       rounding: weight.rounding,
     },
-    activation: activation === "float" ? "float" : { ...activation, rangeFrom: rangeFromOf(activation) },
+    activation:
+      activation === "float"
+        ? "float"
+        : { ...activation, rangeFrom: rangeFromOf(activation), softmax: softmaxOf(activation) },
   };
 }
 
 /** Below 8 bits the error of earlier layers is a part of what a grid has to hold. */
 function rangeFromOf({ bits, rangeFrom }: Exclude<FormatRule["activation"], "float">): "float" | "quantized" {
   return rangeFrom ?? (bits < 8 ? "quantized" : "float");
+}
+
+/** At 8 bits all levels that the integer kernels know are in use. */
+function softmaxOf({ bits, softmax }: Exclude<FormatRule["activation"], "float">): Spacing {
+  return softmax ?? (bits < 8 ? "log" : "uniform");
 }
 
 function parseGranularity(text: string): Granularity {

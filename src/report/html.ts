@@ -50,6 +50,7 @@ export function renderReport(source: string, output: string, { report, cost, ela
     ]),
     ...report.warnings.map((warning) => `<p class="warning">${escapeHtml(warning)}</p>`),
     section("Layers", layersTable(report)),
+    section("Activations", activationsTable(report)),
     section("Left in float", reasonsTable(report.skipped.map(({ name, opType, reason }) => [name, opType, reason]))),
     ...report.steps.map((step) => section(`Step ${step.name}`, stepTable(step))),
     section(
@@ -83,6 +84,17 @@ function layersTable(report: RunReport): string {
     ["Layer", "Operator", "Weight", "Bits w/a", "Granularity", "Weight signal to noise", "Remarks"],
     rows,
   );
+}
+
+function activationsTable({ activations }: RunReport): string {
+  const rows = activations.map(({ values, bits, spacing, low, high }) => [
+    escapeHtml(values.join(", ")),
+    String(bits),
+    spacing,
+    low.toPrecision(3),
+    high.toPrecision(3),
+  ]);
+  return rawTable(["Values on one grid", "Bits", "Levels", "From", "To"], rows);
 }
 
 function stepTable(step: RunReport["steps"][number]): string {

@@ -4,6 +4,7 @@ import type { LayerChoice } from "../quantize/choose-layers.js";
 import type { Granularity } from "../quantize/format.js";
 import type { ActivationGroup } from "../quantize/group-activations.js";
 import type { QuantizedLayer } from "../quantize/quantize.js";
+import type { Spacing } from "../quantize/spacing.js";
 import type { Recipe } from "../recipe/recipe.js";
 import type { StepResult } from "../walk/solve-sites.js";
 
@@ -69,6 +70,8 @@ export interface LayerRecord {
 export interface ActivationRecord {
   readonly values: readonly string[];
   readonly bits: number;
+  /** How the levels of the grid lie. */
+  readonly spacing: Spacing;
   readonly low: number;
   readonly high: number;
 }
@@ -105,9 +108,10 @@ export function recordLayers(
 }
 
 export function recordActivations(groups: readonly ActivationGroup[]): readonly ActivationRecord[] {
-  return groups.map(({ sites, format, range }) => ({
+  return groups.map(({ sites, format, spacing, range }) => ({
     values: sites.map((site) => site.value),
     bits: format.bits,
+    spacing,
     low: range.low,
     high: range.high,
   }));

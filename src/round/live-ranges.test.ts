@@ -87,8 +87,8 @@ function scaleOf(tensor: Tensor | undefined): number {
 /** The network holds the grids of all groups: the coarse one, and the fine one where floats are read too. */
 function expectGrids({ model, groups }: Refined): void {
   const { initializers } = model.graph;
-  for (const { parameters, format, range } of groups as readonly QuantizedGroup[]) {
-    const grid = chooseActivationGrid(range, format.bits, format.symmetric);
+  for (const { parameters, format, spacing, range } of groups as readonly QuantizedGroup[]) {
+    const grid = chooseActivationGrid(range, format.bits, format.symmetric, spacing);
     for (const { scale, zeroPoint, isFine } of parameters) {
       const expected = isFine ? refineGrid(grid) : grid;
       expect(scaleOf(initializers.get(scale))).toBe(expected.scale);
@@ -169,7 +169,7 @@ describe("live ranges", () => {
       const [{ value }] = before.sites;
       expect(labels.includes(value)).toBe(!["x", "z"].includes(value));
       expect(after.range.high === before.range.high).toBe(["x", "z"].includes(value));
-      expect(report.activations[i]).toEqual({ values: [value], bits: 4, ...after.range });
+      expect(report.activations[i]).toEqual({ values: [value], bits: 4, spacing: "uniform", ...after.range });
     });
     expect(report.steps).toEqual(refined.steps);
   });

@@ -7,6 +7,7 @@ import { type Graph, readsOf, type ValueName } from "../graph/graph.js";
 import type { Distribution, Observed, Range } from "../math/distribution.js";
 import type { ActivationSite } from "../quantize/choose-activations.js";
 import { estimateRange } from "../quantize/estimate-ranges.js";
+import { errorOnLevels } from "../quantize/estimators/estimator.js";
 import { type ActivationGrid, chooseActivationGrid, levelsOfGrid } from "../quantize/grid.js";
 import { uniteRanges } from "../quantize/group-activations.js";
 import type { QuantizedGroup } from "../quantize/quantize.js";
@@ -123,7 +124,7 @@ function solve({ float, group }: RangeSite, found: Found): Outcome<Range> {
   if (observed.some(({ extremes }) => extremes.low > extremes.high)) {
     return { kind: "skipped", reason: "its values were empty on every sample" };
   }
-  const ranges = group.sites.map(({ value, format }, i) => estimateRange(float, value, format, observed[i]));
+  const ranges = group.sites.map((site, i) => estimateRange(float, site, observed[i]));
   const solution = uniteRanges(ranges);
   const errorBefore = roundingError(group, group.range, observed);
   return { kind: "solved", solution, errorBefore, errorAfter: roundingError(group, solution, observed) };
@@ -131,12 +132,12 @@ function solve({ float, group }: RangeSite, found: Found): Outcome<Range> {
 
 /** Mean squared error of the values of a group on the grid that covers a range. */
 function roundingError(group: QuantizedGroup, range: Range, observed: readonly Observed[]): number {
-  const { first, step, count } = levelsOfGrid(gridOf(group, range));
+  const levels = levelsOfGrid(gridOf(group, range));
   const distributions = observed.flatMap(({ distribution }) => distribution ?? []);
-  const error = distributions.reduce((sum, one) => sum + one.squaredError(first, step, count), 0);
+  const error = distributions.reduce((sum, one) => sum + errorOnLevels(one, levels), 0);
   return error / distributions.reduce((sum, one) => sum + one.count, 0);
 }
 
-function gridOf({ format }: QuantizedGroup, range: Range): ActivationGrid {
-  return chooseActivationGrid(range, format.bits, format.symmetric);
+function gridOf({ format, spacing }: QuantizedGroup, range: Range): ActivationGrid {
+  return chooseActivationGrid(range, format.bits, format.symmetric, spacing);
 }

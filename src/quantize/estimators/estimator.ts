@@ -1,11 +1,9 @@
 import type { Detail, Distribution, Observed, Range } from "../../math/distribution.js";
 
-/** Equidistant values that a grid has. */
-export interface Levels {
-  readonly first: number;
-  readonly step: number;
-  readonly count: number;
-}
+/** The values that a grid has: equidistant ones, or a list of them with the borders between what becomes each. */
+export type Levels =
+  | { readonly first: number; readonly step: number; readonly count: number }
+  | { readonly values: readonly number[]; readonly borders: readonly number[] };
 
 /** The kind of grid that a range is looked for. */
 export interface GridRule {
@@ -42,6 +40,12 @@ export function within(extremes: Range, low: number, high: number): Range {
  * @param most as in `Distribution.squaredError`
  */
 export function errorOf(distribution: Distribution, rule: GridRule, range: Range, most?: number): number {
-  const { first, step, count } = rule.levelsOf(range);
-  return distribution.squaredError(first, step, count, most);
+  return errorOnLevels(distribution, rule.levelsOf(range), most);
+}
+
+/** Squared error of the values on some levels. */
+export function errorOnLevels(distribution: Distribution, levels: Levels, most?: number): number {
+  return "values" in levels
+    ? distribution.squaredErrorBetween(levels.values, levels.borders)
+    : distribution.squaredError(levels.first, levels.step, levels.count, most);
 }

@@ -3,13 +3,14 @@ import type { RangeEstimator } from "./estimator.js";
 import { minMax, movingAverage } from "./extremes.js";
 import { entropy } from "./kl.js";
 import { meanSquaredError } from "./mse.js";
-import { percentile } from "./percentile.js";
+import { percentile, tighterPercentile } from "./percentile.js";
 
 /** All range estimators, the default one first. */
 export const rangeEstimators: readonly RangeEstimator[] = [
   minMax,
   movingAverage,
   percentile,
+  tighterPercentile,
   meanSquaredError,
   analytic,
   entropy,

@@ -6,7 +6,7 @@ import { distributionOf } from "../../math/distribution.js";
 import { float32Values, type Tensor } from "../../tensor/tensor.js";
 import type { Bits } from "../format.js";
 import { chooseActivationGrid, levelsOfGrid } from "../grid.js";
-import type { GridRule } from "./estimator.js";
+import { errorOf, type GridRule } from "./estimator.js";
 import { rangeEstimatorNamed } from "./index.js";
 
 interface Oracle {
@@ -74,8 +74,8 @@ describe.skipIf(sharedFolder === undefined)(
         for (const [scheme, ruleOf, tolerance] of schemes) {
           if (!(scheme in found)) continue;
           const rule = ruleOf(Number(bits));
-          const { first, step, count } = rule.levelsOf(rangeEstimatorNamed("mse").estimate(observed, rule));
-          const error = distribution.squaredError(first, step, count) / distribution.count;
+          const error =
+            errorOf(distribution, rule, rangeEstimatorNamed("mse").estimate(observed, rule)) / distribution.count;
           expect(error / found[scheme].mse, `${tensor}, ${bits} bits, ${scheme}`).toBeLessThanOrEqual(tolerance);
         }
         if (bits === "8") {
