@@ -14,6 +14,7 @@ import { readsOf } from "../graph/graph.js";
 import { makeNode } from "../graph/node.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
 import { findLayers } from "../operators/index.js";
+import { int64Tensor } from "../tensor/tensor.js";
 import { findSections, type SectionSize } from "./sections.js";
 
 const engine = createRuntimeEngine({ threads: 1 });
@@ -83,6 +84,29 @@ describe("findSections", () => {
     };
     const model = makeTestModel({ feeds: { x: someFloats([1, 2, 6, 6]) }, nodes, outputs: ["y"], initializers });
     expect(await endsOf(model)).toEqual(["pooled joined"]);
+  });
+
+  it("starts where pictures have become tokens", async () => {
+    const nodes = [
+      makeNode("Conv", ["x", "a"], ["patches"]),
+      makeNode("Reshape", ["patches", "flat"], ["rows"]),
+      makeNode("Transpose", ["rows"], ["turned"], { perm: [0, 2, 1] }),
+      makeNode("Concat", ["class", "turned"], ["joined"], { axis: 1 }),
+      makeNode("Add", ["joined", "places"], ["tokens"]),
+      makeNode("Relu", ["tokens"], ["normal"]),
+      makeNode("MatMul", ["normal", "b"], ["wide"]),
+      makeNode("Add", ["wide", "tokens"], ["first"]),
+      makeNode("MatMul", ["first", "b"], ["y"]),
+    ];
+    const initializers = {
+      a: someFloats([4, 2, 1, 1]),
+      b: someFloats([4, 4], 2),
+      class: someFloats([1, 1, 4], 3),
+      places: someFloats([1, 10, 4], 4),
+      flat: int64Tensor([3], [0, 4, 9]),
+    };
+    const model = makeTestModel({ feeds: { x: someFloats([1, 2, 3, 3]) }, nodes, outputs: ["y"], initializers });
+    expect(await endsOf(model)).toEqual(["tokens first"]);
   });
 
   it.each(networks)("computes the exit from the entry and the sides alone: %s", async (_about, make) => {

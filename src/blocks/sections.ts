@@ -35,8 +35,8 @@ const layersOfChain = 2;
 
 /**
  * Cuts a network where a single activation is left that layers lie above, by data flow: residual blocks, transformer
- * layers, modules of parallel branches, runs of a chain. What a pooling or an activation function makes of that
- * activation, where nothing else reads it, stands for it.
+ * layers, modules of parallel branches, runs of a chain. What a pooling, an activation function or a change of its form makes
+ * of that activation before the first layer stands for it, as long as it is one value.
  */
 export function findSections(
   graph: Graph,
@@ -97,7 +97,7 @@ class Network {
     const leaving = this.#crossing(blocks[last]);
     if (entering.length !== 1) return { label, reason: `${entering.length} activations enter it` };
     if (leaving.length !== 1) return { label, reason: `${leaving.length} activations leave it` };
-    const entry = this.#behindPooling(entering[0]);
+    const entry = this.#beforeLayers(entering[0], blocks[start]);
     const exit = this.#behindActivation(leaving[0]);
     const part = this.#between(entry, exit);
     if (part === undefined) return { label, reason: `${exit} does not depend on ${entry} alone` };
@@ -120,16 +120,28 @@ class Network {
     const own = new Set(block.nodes);
     const [entry] = block.inputs.filter((value) => this.#computed.has(value) && this.#isFloat(value));
     if (entry === undefined) return true;
-    return this.#graph.consumers(this.#behindPooling(entry)).filter((node) => own.has(node)).length > 1;
+    return this.#graph.consumers(this.#beforeLayers(entry, block)).filter((node) => own.has(node)).length > 1;
   }
 
-  #behindPooling(value: ValueName): ValueName {
-    for (let current = value; ; ) {
-      const next = onlyConsumer(this.#graph, current);
-      if (!isOperator(next, "Relu", "Clip", "MaxPool", "AveragePool", "Identity")) return current;
-      if (next.inputs[0] !== current || next.outputs.filter((output) => output !== "").length !== 1) return current;
-      current = next.outputs[0];
+  /** What is left of an activation that enters a block before the first layer: the last place where it is one value. */
+  #beforeLayers(value: ValueName, { nodes }: Block): ValueName {
+    const live = new Map([[value, this.#readersOf(value)]]);
+    let entry = value;
+    for (const node of nodes) {
+      if (this.#layers.has(node)) break;
+      const read = [...readsOf(node)].filter((input) => live.has(input));
+      for (const input of read) live.get(input)?.delete(node);
+      for (const output of node.outputs) {
+        if (read.length > 0 && this.#isFloat(output)) live.set(output, this.#readersOf(output));
+      }
+      for (const [one, readers] of live) if (readers.size === 0) live.delete(one);
+      if (live.size === 1) [entry] = live.keys();
     }
+    return entry;
+  }
+
+  #readersOf(value: ValueName): Set<Node> {
+    return new Set(this.#graph.consumers(value));
   }
 
   #behindActivation(value: ValueName): ValueName {
