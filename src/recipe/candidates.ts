@@ -107,6 +107,13 @@ function automaticRounds(recipe: Recipe, kind: NetworkKind): readonly Round[] {
             best.steps.filter(({ use }) => use !== "bc"),
           ),
         },
+        ...prepared.map((step) => ({
+          name: `without ${namesOf([step])}`,
+          recipe: withSteps(
+            best,
+            best.steps.filter(({ use }) => use !== step.use),
+          ),
+        })),
         ...rangesOf(best),
       ],
     },

@@ -43,11 +43,11 @@ export const presets: readonly Preset[] = [
   },
   {
     name: "vit",
-    summary: "vision transformers at 4 bits: GPTQ on the layers' own inputs, biases compensated",
+    summary: "vision transformers at 4 bits: normalized channels in one range, GPTQ, biases and blocks compensated",
     recipe: {
       formats: [{ weight: { bits: 4, rounding: gptqToOwnInput }, activation: { bits: 4 } }],
       edges: 8,
-      steps: ["bc"],
+      steps: ["layernorm", "bc", "qwt"],
     },
   },
   {
