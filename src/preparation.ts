@@ -32,6 +32,9 @@ export interface PreparedNetwork extends PlannedNetwork {
 /** Signal to difference in decibels between the outputs before and after: float32 leaves about a hundred. */
 const sameFunctionDb = 80;
 
+/** The same where values are rounded to float16 or bfloat16 on their way. */
+const sameHalfFunctionDb = 40;
+
 /** The steps of a recipe that change the float network, in its order. */
 export function preparationsOf(recipe: Recipe): readonly { readonly step: AnyStep; readonly options: OptionValues }[] {
   return recipe.steps.flatMap(({ use, ...options }) => {
@@ -65,10 +68,10 @@ export async function prepareNetwork(task: PreparationTask): Promise<PreparedNet
     const { graph: rewritten, solved } = await solveSites(graph, { step: 0, sites: open.sites }, (statistics) =>
       collectFrom(engine, network.float, statistics, task.batches),
     );
-    const isSame = rewritten === graph || (await haveSameFunction(engine, network.float, rewritten, task.batches));
+    const isSame = rewritten === graph || (await haveSameFunction(engine, network, rewritten, task.batches));
     steps.push(resultOf(open, solved, isSame));
     if (!isSame || rewritten === graph) continue;
-    for (const [weight, ranges] of rangesOf(open, solved)) weightRanges.set(weight, ranges);
+    addRanges(weightRanges, open, solved);
     network = await planAgain(engine, recipe, withGraph(network.float, rewritten), weightRanges);
   }
   return { ...network, steps };
@@ -91,18 +94,17 @@ function resultOf({ name, outcome, unusable }: OpenStep, solved: readonly Solved
   return { name, outcome, sites: [...unusable.map(({ label, reason }) => skipped(label, reason)), ...sites] };
 }
 
-function rangesOf(open: OpenStep, solved: readonly SolvedSite[]): ReadonlyMap<ValueName, readonly Range[]> {
-  return new Map(
-    solved.flatMap(({ value, solution }) => {
-      const site = open.sites.find((candidate) => candidate.value === value);
-      return solution === undefined || site === undefined ? [] : [...site.weightRanges(solution)];
-    }),
-  );
+function addRanges(known: Map<ValueName, readonly Range[]>, open: OpenStep, solved: readonly SolvedSite[]): void {
+  for (const { value, solution } of solved) {
+    const site = open.sites.find((candidate) => candidate.value === value);
+    if (solution === undefined || site === undefined) continue;
+    for (const [weight, ranges] of site.weightRanges(solution, known)) known.set(weight, ranges);
+  }
 }
 
 async function haveSameFunction(
   engine: Engine,
-  before: Model,
+  { float: before, types }: PlannedNetwork,
   rewritten: Graph,
   batches: () => AsyncIterable<NamedFeeds>,
 ): Promise<boolean> {
@@ -117,7 +119,8 @@ async function haveSameFunction(
       compareOutputs(reference, changed, first()),
     ),
   );
-  return sqnrDb >= sameFunctionDb;
+  const isHalf = [...types.values()].some((type) => type.kind === "tensor" && /^b?float16$/.test(type.elementType));
+  return sqnrDb >= (isHalf ? sameHalfFunctionDb : sameFunctionDb);
 }
 
 /** Nodes that a step has replaced are other layers than before, with the same names. */

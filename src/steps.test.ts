@@ -1,8 +1,10 @@
 import { afterAll, describe, expect, it } from "vitest";
+import { testPreparation } from "../test/preparation-contract.js";
 import { testStep } from "../test/step-contract.js";
 import { stepNamed } from "../test/walking.js";
 import { compensations } from "./compensate/index.js";
 import { createRuntimeEngine } from "./node/runtime-engine.js";
+import { preparations } from "./prepare/index.js";
 import { steps } from "./steps.js";
 
 const engine = createRuntimeEngine({ threads: 1 });
@@ -15,6 +17,7 @@ describe("steps", () => {
 });
 
 for (const step of compensations) testStep(engine, step);
+for (const step of preparations) testPreparation(engine, step);
 
 const perPosition = stepNamed("bc");
 testStep(engine, {

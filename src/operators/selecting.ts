@@ -2,7 +2,7 @@ import type { Graph, Node, ValueName } from "../graph/graph.js";
 import { isOperator, stringAttribute } from "../graph/node.js";
 import type { ValueTypes } from "../graph/value-types.js";
 import { shapeOf } from "../graph/value-types.js";
-import { float32Values } from "../tensor/tensor.js";
+import { float32Values, integerValues } from "../tensor/tensor.js";
 
 /**
  * Operators whose outputs are elements of their inputs, moved or picked (the largest of a window included): they commute
@@ -31,6 +31,15 @@ export function selectedInputs(node: Node, graph: Graph): readonly ValueName[] |
   if (isOperator(node, "Pad") && padsWithZero(node, graph)) return [node.inputs[0]];
   if (isOperator(node, "Resize") && stringAttribute(node, "mode", "nearest") === "nearest") return [node.inputs[0]];
   return undefined;
+}
+
+/** Whether a node copies elements that are there already: as codes that costs a quarter, and quantizing less before it. */
+export function duplicatesElements(node: Node, graph: Graph): boolean {
+  if (!isOperator(node, "Gather")) return false;
+  const list = graph.constant(node.inputs[1]);
+  if (list?.shape.length !== 1) return false;
+  const indices = integerValues(list);
+  return new Set(indices).size < indices.length;
 }
 
 /** Zero is a code of every grid; another fill value might not be. */

@@ -1,7 +1,7 @@
 import type { Graph, Node, ValueName } from "../graph/graph.js";
 import { isOperator } from "../graph/node.js";
 import { elementTypeOf, type ValueTypes } from "../graph/value-types.js";
-import { behindActivation, computedInputs, selectedInputs } from "../operators/selecting.js";
+import { behindActivation, computedInputs, duplicatesElements, selectedInputs } from "../operators/selecting.js";
 import { holdsShares } from "../operators/softmax.js";
 import type { ActivationFormat } from "./format.js";
 import type { Spacing } from "./spacing.js";
@@ -92,7 +92,9 @@ class ActivationPlanner {
     if (before && before.bits >= format.bits) return;
     this.#formats.set(value, format);
     const origin = this.#originOf(value);
-    if (origin === undefined || !this.#isIntegerOutput(value)) return;
+    if (origin === undefined) return;
+    // What is copied is quantized before, wherever it comes from.
+    if (!this.#isIntegerOutput(value) && !duplicatesElements(origin, this.#graph)) return;
     const selected = selectedInputs(origin, this.#graph);
     if (selected) {
       const usable = selected.filter((input) => this.#isFloatActivation(input));

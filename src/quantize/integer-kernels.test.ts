@@ -2,7 +2,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { largestDifference, makeTestModel, runModel, someFloats, type TestModel } from "../../test/models.js";
 import { countFloatLayers, countOperators, optimize } from "../../test/optimized.js";
 import { quantizeTestModel, runShipped } from "../../test/quantizing.js";
-import type { Dimension, Node } from "../graph/graph.js";
+import type { Dimension, Graph, Node } from "../graph/graph.js";
 import { makeNode } from "../graph/node.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
 import type { RecipeInput } from "../recipe/recipe.js";
@@ -257,5 +257,30 @@ describe.each([
     expect(largestDifference(float, exact)).toBeLessThan(given.tolerance);
     // Single steps at rounding ties.
     expect(largestDifference(exact, await runShipped(engine, model, test.feeds))).toBeLessThan(0.01);
+  });
+});
+
+describe("channels that are split", () => {
+  const countFloatGathers = (graph: Graph) =>
+    graph.nodes.filter(({ opType, inputs }) => {
+      const producer = opType === "Gather" ? graph.producer(inputs[0]) : undefined;
+      return producer?.opType === "DequantizeLinear";
+    }).length;
+
+  it.each(nets)("leave no layer in float and are copied as codes: $about", async (net) => {
+    const test = build(net);
+    const recipe: RecipeInput = { formats: formats(4, 8, false), steps: ["ocs"] };
+    const { model, report } = await quantizeTestModel(engine, test, recipe);
+    const [{ sites }] = report.steps;
+    const optimized = await optimize(model);
+    expect([countFloatLayers(optimized), countFloatGathers(optimized)]).toEqual([0, 0]);
+    const plain = await optimize((await quantizeTestModel(engine, test, { formats: formats(4, 8, false) })).model);
+    const operators = ["DequantizeLinear", "QuantizeLinear"].map((name) => {
+      return (countOperators(optimized)[name] ?? 0) - (countOperators(plain)[name] ?? 0);
+    });
+    expect([sites.length > 0, ...operators]).toEqual([true, 0, 0]);
+    expect(
+      largestDifference(await runModel(engine, model, test.feeds), await runShipped(engine, model, test.feeds)),
+    ).toBeLessThan(0.01);
   });
 });

@@ -2,6 +2,7 @@ import { RecoupError } from "../errors.js";
 import { distributionOf, type Range } from "../math/distribution.js";
 import { clamp, roundHalfEven } from "../math/round.js";
 import { strideFor } from "../math/strides.js";
+import type { GridRule } from "./estimators/estimator.js";
 import { rangeEstimatorNamed } from "./estimators/index.js";
 import type { Granularity, WeightFormat } from "./format.js";
 import { usableScale } from "./grid.js";
@@ -60,9 +61,7 @@ export function chooseWeightGrids(
     const bound = smallestScales && !isWhole ? smallestScales[Math.floor(start / columns)] : maximum(smallestScales);
     const known = format.ends?.[isWhole ? 0 : Math.floor(start / columns)];
     const grid =
-      known === undefined
-        ? chooseWeightGrid(rows, start, end, format, bound)
-        : gridOfRange(known, format, codeLimits(format), bound ?? 0);
+      known === undefined ? chooseWeightGrid(rows, start, end, format, bound) : gridOfRange(known, format, bound);
     scales[group] = grid.scale;
     zeroPoints[group] = grid.zeroPoint;
     group++;
@@ -111,13 +110,18 @@ export function chooseWeightGrid(
     extremes,
     distribution: estimator.needs === "distribution" ? distributionOf(someOf(rows, start, end).sort()) : undefined,
   };
+  return gridOfRange(estimator.estimate(observed, gridRuleOf(format, smallestScale)), format, smallestScale);
+}
+
+/** What range estimators need to know of the grids of a weight. */
+export function gridRuleOf(format: WeightFormat, smallestScale = 0): GridRule {
   const { bits, symmetric } = format;
   const limits = codeLimits(format);
   const levelsOf = (range: Range) => {
-    const { scale, zeroPoint } = gridOfRange(range, format, limits, smallestScale);
+    const { scale, zeroPoint } = gridOfRange(range, format, smallestScale);
     return { first: (limits.low - zeroPoint) * scale, step: scale, count: limits.high - limits.low + 1 };
   };
-  return gridOfRange(estimator.estimate(observed, { bits, symmetric, levelsOf }), format, limits, smallestScale);
+  return { bits, symmetric, levelsOf };
 }
 
 /** A distribution takes several times the memory of its values; a whole table of embeddings has tens of millions. */
@@ -130,7 +134,9 @@ function someOf(rows: Float32Array, start: number, end: number): Float32Array {
   return Float32Array.from({ length: Math.ceil((end - start) / stride) }, (_, i) => rows[start + i * stride]);
 }
 
-function gridOfRange(range: Range, format: WeightFormat, limits: CodeLimits, smallestScale: number): WeightGrid {
+/** The grid that covers a range and zero. */
+export function gridOfRange(range: Range, format: WeightFormat, smallestScale = 0): WeightGrid {
+  const limits = codeLimits(format);
   const low = Math.min(range.low, 0);
   const high = Math.max(range.high, 0);
   if (format.symmetric) {

@@ -102,8 +102,14 @@ export interface Step<Options extends OptionList, S extends Site, Found extends 
   /**
    * For preparations that know best where the grids of weights should end: the ends for each row of a weight, or one pair
    * for the whole of it, by the names of the weights after the rewrite.
+   *
+   * @param known what the sites before have said
    */
-  weightRanges?(site: S, solution: Solution): ReadonlyMap<ValueName, readonly Range[]>;
+  weightRanges?(
+    site: S,
+    solution: Solution,
+    known: ReadonlyMap<ValueName, readonly Range[]>,
+  ): ReadonlyMap<ValueName, readonly Range[]>;
   /** For steps whose solving takes long: a rehearsal solves some sites and tells from them what the others would take. */
   readonly standIn?: StandIn<S, Solution>;
 }
@@ -155,7 +161,10 @@ export interface OpenSite {
   /** Rewrites with a solution that was found before. */
   restore(graph: Graph, solution: unknown): GraphPatch;
   /** As in `Step`, for a solution that was found. */
-  weightRanges(solution: unknown): ReadonlyMap<ValueName, readonly Range[]>;
+  weightRanges(
+    solution: unknown,
+    known: ReadonlyMap<ValueName, readonly Range[]>,
+  ): ReadonlyMap<ValueName, readonly Range[]>;
   /** Undefined where solving takes little. */
   readonly standIn?: { readonly work: number; advance(graph: Graph): SiteProgress };
 }
@@ -213,7 +222,7 @@ function openSite<Options extends OptionList, S extends Site, Found extends Find
     },
     // What a checkpoint holds is what this step found: the walk sees to that.
     restore: (graph, solution) => step.rewrite(graph, site, solution as Solution),
-    weightRanges: (solution) => step.weightRanges?.(site, solution as Solution) ?? new Map(),
+    weightRanges: (solution, known) => step.weightRanges?.(site, solution as Solution, known) ?? new Map(),
     standIn: standIn && {
       work: standIn.work(site),
       advance(graph) {

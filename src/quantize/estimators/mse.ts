@@ -31,21 +31,36 @@ export const meanSquaredError: RangeEstimator = {
   needs: "distribution",
   estimate(observed, rule) {
     const distribution = distributionOfObserved(observed);
-    const { low, high } = outer(observed.extremes, rule.symmetric);
-    const rangeAt = (place: Shares): Range => ({ low: place.low * low, high: place.high * high });
-    // Rounding errors of the sums must not rule out what is as good.
-    const tryAt = ({ low, high }: Shares, most: number): Place => {
-      const error = errorOf(distribution, rule, rangeAt({ low, high }), most * (1 + 1e-9));
-      return { low, high, error };
-    };
-    const isLine = rule.symmetric || low === 0 || high === 0;
-    const steps = isLine ? stepsAlongLine : stepsPerSide;
-    const best = bestOf(net(steps, isLine), tryAt)
-      .map((place) => refine(place, 1 / steps, isLine, tryAt))
-      .reduce((a, b) => (b.error < a.error ? b : a));
-    return rangeAt(best);
+    return rangeOfLeastError(observed.extremes, rule.symmetric, (range, most) =>
+      errorOf(distribution, rule, range, most),
+    );
   },
 };
+
+/**
+ * The range with the smallest error, zero and the extremes included.
+ *
+ * @param errorAt of a range; errors above `most` need not be told apart
+ */
+export function rangeOfLeastError(
+  extremes: Range,
+  symmetric: boolean,
+  errorAt: (range: Range, most: number) => number,
+): Range {
+  const { low, high } = outer(extremes, symmetric);
+  const rangeAt = (place: Shares): Range => ({ low: place.low * low, high: place.high * high });
+  // Rounding errors of the sums must not rule out what is as good.
+  const tryAt = ({ low, high }: Shares, most: number): Place => {
+    const error = errorAt(rangeAt({ low, high }), most * (1 + 1e-9));
+    return { low, high, error };
+  };
+  const isLine = symmetric || low === 0 || high === 0;
+  const steps = isLine ? stepsAlongLine : stepsPerSide;
+  const best = bestOf(net(steps, isLine), tryAt)
+    .map((place) => refine(place, 1 / steps, isLine, tryAt))
+    .reduce((a, b) => (b.error < a.error ? b : a));
+  return rangeAt(best);
+}
 
 /** The widest range worth a try. Zero is on every grid. */
 function outer(extremes: Range, symmetric: boolean): Range {
