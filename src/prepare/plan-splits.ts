@@ -1,7 +1,7 @@
 import { distributionOf, type Range } from "../math/distribution.js";
 import { clamp, roundHalfEven } from "../math/round.js";
 import { strideFor } from "../math/strides.js";
-import type { Levels } from "../quantize/estimators/estimator.js";
+import type { EvenLevels } from "../quantize/estimators/estimator.js";
 import { rangeEstimatorNamed } from "../quantize/estimators/index.js";
 import { rangeOfLeastError } from "../quantize/estimators/mse.js";
 import type { WeightFormat } from "../quantize/format.js";
@@ -200,7 +200,7 @@ function extremesOf(runs: readonly Run[]): Range {
   return { low, high };
 }
 
-function errorOfRun({ column, start, end, pieces, importance }: Run, levels: Levels): number {
+function errorOfRun({ column, start, end, pieces, importance }: Run, levels: EvenLevels): number {
   return foldedError(column, start, end, pieces, levels) * importance;
 }
 
@@ -210,7 +210,7 @@ function foldedError(
   start: number,
   end: number,
   pieces: readonly Piece[],
-  { first, step, count }: Levels,
+  { first, step, count }: EvenLevels,
 ): number {
   let error = 0;
   for (let i = start; i < end; i++) {

@@ -2,7 +2,7 @@ import { RecoupError } from "../errors.js";
 import { distributionOf, type Range } from "../math/distribution.js";
 import { clamp, roundHalfEven } from "../math/round.js";
 import { strideFor } from "../math/strides.js";
-import type { GridRule } from "./estimators/estimator.js";
+import type { EvenLevels, GridRule } from "./estimators/estimator.js";
 import { rangeEstimatorNamed } from "./estimators/index.js";
 import type { Granularity, WeightFormat } from "./format.js";
 import { usableScale } from "./grid.js";
@@ -114,7 +114,7 @@ export function chooseWeightGrid(
 }
 
 /** What range estimators need to know of the grids of a weight. */
-export function gridRuleOf(format: WeightFormat, smallestScale = 0): GridRule {
+export function gridRuleOf(format: WeightFormat, smallestScale = 0): GridRule & { levelsOf(range: Range): EvenLevels } {
   const { bits, symmetric } = format;
   const limits = codeLimits(format);
   const levelsOf = (range: Range) => {

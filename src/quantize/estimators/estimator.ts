@@ -1,9 +1,14 @@
 import type { Detail, Distribution, Observed, Range } from "../../math/distribution.js";
 
+/** Equidistant values. */
+export interface EvenLevels {
+  readonly first: number;
+  readonly step: number;
+  readonly count: number;
+}
+
 /** The values that a grid has: equidistant ones, or a list of them with the borders between what becomes each. */
-export type Levels =
-  | { readonly first: number; readonly step: number; readonly count: number }
-  | { readonly values: readonly number[]; readonly borders: readonly number[] };
+export type Levels = EvenLevels | { readonly values: readonly number[]; readonly borders: readonly number[] };
 
 /** The kind of grid that a range is looked for. */
 export interface GridRule {
