@@ -113,8 +113,13 @@ export function chooseWeightGrid(
   return gridOfRange(estimator.estimate(observed, gridRuleOf(format, smallestScale)), format, smallestScale);
 }
 
+/** The grids of weights are even. */
+export interface EvenGridRule extends GridRule {
+  levelsOf(range: Range): EvenLevels;
+}
+
 /** What range estimators need to know of the grids of a weight. */
-export function gridRuleOf(format: WeightFormat, smallestScale = 0): GridRule & { levelsOf(range: Range): EvenLevels } {
+export function gridRuleOf(format: WeightFormat, smallestScale = 0): EvenGridRule {
   const { bits, symmetric } = format;
   const limits = codeLimits(format);
   const levelsOf = (range: Range) => {
