@@ -21,6 +21,8 @@ const errorKinds = {
   "data/mismatch": "input",
   "preprocess/invalid": "input",
   "quantize/nothing-to-do": "input",
+  "compensate/mismatch": "input",
+  "compensate/nothing-to-do": "input",
   "statistics/malformed": "input",
   "statistics/mismatch": "input",
   "checkpoint/malformed": "input",

@@ -2,6 +2,7 @@ export type { CheckpointOptions } from "./checkpoint/checkpoint.js";
 export type { CheckpointStore } from "./checkpoint/store.js";
 export { compareLayers, type LayerComparison } from "./compare/layers.js";
 export { compareLatency, compareOutputs, type LatencyComparison, type OutputComparison } from "./compare/outputs.js";
+export { type CompensateOutcome, type CompensatePhase, type CompensateTask, compensateModel } from "./compensation.js";
 export type { Sample, Samples } from "./data/samples.js";
 export { type SamplesOfOptions, samplesOf } from "./data/samples-of.js";
 export type { Engine, Feeds, HeldTensor, OpenOptions, RunFeeds, RunMode, RunResult, Session } from "./engine/engine.js";
@@ -19,6 +20,7 @@ export { type EncodedModel, encodeModel, joinChunks, readModel } from "./onnx/mo
 export { type OnProgress, type Phase, type QuantizeOutcome, type QuantizeTask, quantizeModel } from "./pipeline.js";
 export { parseRecipe, type Recipe, type RecipeInput } from "./recipe/recipe.js";
 export { resolveRecipe, type Settings } from "./recipe/settings.js";
+export type { CompensationReport, Trial } from "./report/compensation-report.js";
 export type { LayerRecord, RunReport } from "./report/run-report.js";
 export type { ShardHeader } from "./shards/header.js";
 export type { Shard } from "./shards/shard.js";

@@ -1,13 +1,12 @@
 import { type Calibration, planCalibration } from "./calibration.js";
 import { Checkpoint, type CheckpointOptions } from "./checkpoint/checkpoint.js";
 import type { RunDescription } from "./checkpoint/run-description.js";
-import { compareOutputs } from "./compare/outputs.js";
+import { checkedSamples, checkRuns } from "./compare/check-runs.js";
 import { chooseSamples } from "./data/choose.js";
 import { fingerprintOf } from "./data/fingerprint.js";
 import { type Prefetched, prefetch } from "./data/prefetch.js";
 import type { Samples } from "./data/samples.js";
-import { type Engine, withSession } from "./engine/engine.js";
-import { RecoupError } from "./errors.js";
+import type { Engine } from "./engine/engine.js";
 import { type Model, withGraph } from "./graph/model.js";
 import { planLayers, planQuantization } from "./planning.js";
 import { quantizeNetwork, type Rehearsal } from "./quantization.js";
@@ -45,11 +44,6 @@ export interface QuantizeOutcome {
   readonly model: Model;
   readonly report: RunReport;
 }
-
-/** Signal to error in decibels. Codes that fall on the other side of a tie leave 20 and more on all models tried. */
-const leastFaithfulDb = 10;
-/** On so many samples it is looked at. */
-const checkedSamples = 2;
 
 /**
  * Makes a model small: cleans it, finds ranges, rounds, compensates, checks that the result runs.
@@ -153,33 +147,4 @@ function withMetadata(model: Model, recipe: Recipe, dataFingerprint: string): Mo
   metadata.set("recoup.recipe", JSON.stringify(recipe));
   metadata.set("recoup.data", dataFingerprint);
   return { ...model, metadata };
-}
-
-/**
- * A model that does not load or run at the runtime's default options is not done. There the runtime joins operators; what
- * it then computes is held against what the file says, operator by operator.
- *
- * @returns warnings
- * @throws RecoupError `export/unfaithful`
- */
-async function checkRuns(
-  engine: Engine,
-  model: Model,
-  samples: Samples,
-  indices: readonly number[],
-): Promise<readonly string[]> {
-  const { sqnrDb, brokenSamples } = await withSession(engine, model, { mode: "plain" }, (written) =>
-    withSession(engine, model, { mode: "shipped" }, (joined) => compareOutputs(written, joined, samples.read(indices))),
-  );
-  if (sqnrDb >= leastFaithfulDb) return [];
-  if (sqnrDb === Number.NEGATIVE_INFINITY && brokenSamples === 0) {
-    return [
-      "its outputs on the first samples are no finite signal: whether the runtime computes them as the file says is not known",
-    ];
-  }
-  const ratio = `a signal to error of ${sqnrDb.toFixed(1)} dB where at least ${leastFaithfulDb} are asked for`;
-  throw new RecoupError(
-    "export/unfaithful",
-    `at its default options ${engine.name} computes something else than the small model says: ${ratio}`,
-  );
 }

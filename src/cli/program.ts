@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import { version } from "../version.js";
 import { compareCommand } from "./compare.js";
+import { compensateCommand } from "./compensate.js";
 import { evaluateCommand } from "./evaluate.js";
 import { inspectCommand } from "./inspect.js";
 import { quantizeCommand } from "./quantize.js";
@@ -24,6 +25,7 @@ Example:
   const commands = [
     inspectCommand,
     quantizeCommand,
+    compensateCommand,
     statisticsCommand,
     evaluateCommand,
     compareCommand,

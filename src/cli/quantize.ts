@@ -1,6 +1,5 @@
-import { writeFileSync } from "node:fs";
 import { Command } from "commander";
-import { printable, RecoupError } from "../errors.js";
+import { printable } from "../errors.js";
 import { describeDb } from "../evaluate/outputs.js";
 import { checkDistinct, checkOutput, filesWritten } from "../node/model-source.js";
 import { filesRead, type Quantized, type QuantizeOptions, quantize } from "../node/quantize.js";
@@ -12,6 +11,7 @@ import { formatBytes, formatJson, formatMs, formatNats, formatPercent, formatRat
 import { runPreflight } from "./preflight.js";
 import { Progress, printWarnings } from "./progress.js";
 import { addDataOptions, addRecipeOptions } from "./recipe-options.js";
+import { writeText } from "./write-text.js";
 
 interface Flags extends QuantizeOptions {
   readonly dryRun?: boolean;
@@ -156,15 +156,6 @@ function describeTrials(trials: Quantized["report"]["trials"]): readonly (readon
     const figures = `${name}: KL ${formatNats(kl)}, ${describeDb(sqnrDb)} on samples held back`;
     return [i === 0 ? "tried" : "", taken ? `${figures} (taken)` : figures];
   });
-}
-
-function writeText(path: string, text: string): void {
-  try {
-    writeFileSync(path, text);
-  } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code;
-    throw new RecoupError("file/unwritable", `cannot be written (${code})`, { file: path }, { cause });
-  }
 }
 
 function stepHelp(): string {

@@ -6,6 +6,7 @@ import { shapeOf, type ValueTypes } from "../graph/value-types.js";
 import type { FloatType } from "../tensor/element-type.js";
 import { elementCount } from "../tensor/shape.js";
 import { float32Values, float64Values, floatTensor, type Tensor } from "../tensor/tensor.js";
+import { changeQuantized, type QuantizedConstant, quantizedConstant } from "./quantized-bias.js";
 
 /** Why a constant cannot be added to what a node computes; undefined where it can. */
 export function biasObstacle(node: Node): string | undefined {
@@ -41,7 +42,8 @@ export function biasedOutput(graph: Graph, types: ValueTypes, output: ValueName,
  *
  * @param change `[C]`, or all positions and channels in the order of the output
  */
-export function addToBias(graph: Graph, place: BiasPlace, change: Float64Array): GraphPatch {
+export function addToBias(graph: Graph, given: BiasPlace, change: Float64Array): GraphPatch {
+  const place = { ...given, value: beforeGrid(graph, given.value) };
   const node = graph.producer(place.value);
   if (!node) throw new Error(`${place.value} is computed by no node`);
   const label = `compensate the bias of ${place.value}`;
@@ -72,20 +74,31 @@ export function biasValues(graph: Graph, place: BiasPlace, channels: number): Fl
   const isPlain = input !== undefined || isOperator(node, "MatMul") || (node.inputs[2] ?? "") === "" || factor === 0;
   if (!isPlain || (isOperator(node, "Add") && input === undefined)) return undefined;
   if (name === "") return new Float64Array(channels);
-  return float64Values(graph.initializers.get(name) as Tensor).map((value) => factor * value);
+  return float64Values(constantOf(graph, name) as Tensor).map((value) => factor * value);
+}
+
+/** What is added before a value is rounded to a grid leaves it on the grid: integer kernels go on to the end of a network. */
+function beforeGrid(graph: Graph, value: ValueName): ValueName {
+  const dequantize = graph.producer(value);
+  if (!isOperator(dequantize, "DequantizeLinear")) return value;
+  const quantize = graph.producer(dequantize.inputs[0]);
+  const isAlone = onlyConsumer(graph, dequantize.inputs[0]) === dequantize;
+  if (!isAlone || !isOperator(quantize, "QuantizeLinear") || !onlyConsumer(graph, quantize.inputs[0])) return value;
+  return graph.producer(quantize.inputs[0]) === undefined ? value : quantize.inputs[0];
 }
 
 type PatchParts = Omit<GraphPatch, "label">;
 
 /** Which input of a node holds, or could hold, a constant bias with a value per channel. */
 function biasInput(graph: Graph, node: Node, place: BiasPlace, channels: number): number | undefined {
-  const isFitting = (input: ValueName) => isPerChannel(graph.constant(input)?.shape, place.axisFromEnd, channels);
+  const isFitting = (input: ValueName) => isPerChannel(constantOf(graph, input)?.shape, place.axisFromEnd, channels);
   if (isOperator(node, "Add")) {
     const input = node.inputs.findIndex(isFitting);
     return input >= 0 ? input : undefined;
   }
   const bias = node.inputs[2] ?? "";
-  if (isOperator(node, "Conv", "ConvTranspose")) return bias === "" || graph.constant(bias) ? 2 : undefined;
+  if (isOperator(node, "Conv", "ConvTranspose")) return bias === "" || constantOf(graph, bias) ? 2 : undefined;
+  if (isOperator(node, "BatchNormalization")) return constantOf(graph, bias) ? 2 : undefined;
   if (!isOperator(node, "Gemm") || floatAttribute(node, "beta", 1) === 0) return undefined;
   return bias === "" || isFitting(bias) ? 2 : undefined;
 }
@@ -98,6 +111,11 @@ function addedInput(graph: Graph, node: Node, positions: readonly number[]): num
     return shape !== undefined && broadcastsTo(shape, positions);
   });
   return input >= 0 ? input : undefined;
+}
+
+/** A constant as it stands, or as its codes stand for it. */
+function constantOf(graph: Graph, value: ValueName): Tensor | undefined {
+  return graph.constant(value) ?? quantizedConstant(graph, value)?.tensor;
 }
 
 /** Whether a shape has one value per channel, all along the channels' axis. */
@@ -115,6 +133,8 @@ function changeInput(
   shape?: readonly number[],
 ): PatchParts {
   const bias = node.inputs[index];
+  const codes = quantizedConstant(graph, bias);
+  if (codes !== undefined) return changeCodes(graph, node, index, codes, change);
   const constant = graph.initializers.get(bias) as Tensor;
   const changed = addValues(shape === undefined ? constant : broadcastTo(constant, shape), change);
   const isShared = graph.consumers(bias).length > 1 || graph.isOutput(bias);
@@ -122,6 +142,26 @@ function changeInput(
   const name = createNameSource(graph).fresh(`${bias}_compensated`);
   const inputs = node.inputs.map((input, i) => (i === index ? name : input));
   return { remove: [node], add: [withInputs(node, inputs)], initializers: new Map([[name, changed]]) };
+}
+
+function changeCodes(
+  graph: Graph,
+  node: Node,
+  index: number,
+  codes: QuantizedConstant,
+  change: Float64Array,
+): PatchParts {
+  const bias = node.inputs[index];
+  const isShared = graph.consumers(bias).length > 1 || graph.isOutput(bias);
+  const value = isShared ? createNameSource(graph).fresh(`${bias}_compensated`) : bias;
+  const { dequantize, initializers } = changeQuantized(graph, codes, change, value);
+  if (isShared) {
+    const inputs = node.inputs.map((input, i) => (i === index ? value : input));
+    return { remove: [node], add: [dequantize, withInputs(node, inputs)], initializers };
+  }
+  return dequantize === codes.dequantize
+    ? { initializers }
+    : { remove: [codes.dequantize], add: [dequantize], initializers };
 }
 
 function giveBias(graph: Graph, node: Node, place: BiasPlace, change: Float64Array): PatchParts {

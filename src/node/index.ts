@@ -1,5 +1,6 @@
 export { checkpointFolder } from "./checkpoint-folder.js";
 export { type CompareOptions, type Comparison, compare } from "./compare.js";
+export { type Compensated, type CompensateOptions, compensate } from "./compensate.js";
 export { type DatasetOptions, openDataset } from "./dataset.js";
 export { type EvaluateOptions, type Evaluation, evaluate, type Task } from "./evaluate.js";
 export { type FileInspection, type InspectOptions, inspect } from "./inspect.js";

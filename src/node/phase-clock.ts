@@ -1,7 +1,8 @@
+import type { CompensatePhase } from "../compensation.js";
 import type { Phase } from "../pipeline.js";
 
 /** The phases of a run, the last of which holds the result against the original. */
-export type RunPhase = Phase | "measure";
+export type RunPhase = Phase | CompensatePhase | "measure";
 
 /** Time spent in each phase. */
 export class PhaseClock {

@@ -1,5 +1,5 @@
 import { RecoupError } from "../errors.js";
-import type { Recipe, RecipeInput } from "./recipe.js";
+import type { Recipe, RecipeInput, StepRule } from "./recipe.js";
 import { parseRecipe } from "./recipe.js";
 
 /** The settings that flags and the API give by name: edits of a recipe. What is undefined leaves the recipe as it is. */
@@ -75,6 +75,14 @@ function stepsOf(
   if (given === undefined) return { steps, auto };
   if (given.length === 1 && given[0] === "auto") return { steps: [], auto: true };
   return { steps: given.filter((step) => step !== "none").map(stepOf), auto: false };
+}
+
+/** The step that a text like `nbc:alpha=0.3:rho=1` means, with every option filled in.
+ *
+ * @throws RecoupError `usage/argument`
+ */
+export function resolveStep(text: string): StepRule {
+  return resolveRecipe(undefined, { steps: [text] }).steps[0];
 }
 
 /** `nbc:alpha=0.3:rho=1` is the step `nbc` with two options set. */

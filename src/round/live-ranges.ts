@@ -4,12 +4,13 @@ import { MovingAverageStatistic } from "../calibrate/moving-average.js";
 import { RangeStatistic } from "../calibrate/range.js";
 import type { Tap } from "../calibrate/statistic.js";
 import { type Graph, readsOf, type ValueName } from "../graph/graph.js";
+import type { GraphPatch } from "../graph/patch.js";
 import type { Distribution, Observed, Range } from "../math/distribution.js";
 import type { ActivationSite } from "../quantize/choose-activations.js";
 import { estimateRange } from "../quantize/estimate-ranges.js";
 import { errorOnLevels } from "../quantize/estimators/estimator.js";
 import { type ActivationGrid, chooseActivationGrid, levelsOfGrid } from "../quantize/grid.js";
-import { uniteRanges } from "../quantize/group-activations.js";
+import { type ActivationGroup, uniteRanges } from "../quantize/group-activations.js";
 import type { QuantizedGroup } from "../quantize/quantize.js";
 import { gridTensors } from "../quantize/write-activations.js";
 import {
@@ -22,10 +23,29 @@ import {
   type UnusableSite,
 } from "../step/step.js";
 
-interface RangeSite extends Site {
+interface RangeSite<Group extends ActivationGroup> extends Site {
   readonly float: Graph;
-  readonly group: QuantizedGroup;
+  readonly group: Group;
 }
+
+/** How the range of a group stands in the network. */
+export interface RangeWriting<Group extends ActivationGroup> {
+  write(graph: Graph, group: Group, grid: ActivationGrid): Pick<GraphPatch, "remove" | "add" | "initializers">;
+  /** The value that is rounded where a value of the group is: itself, or what an output of the network is rounded from. */
+  roundedFrom(group: Group, value: ValueName): ValueName;
+  /** The share of its squared error that a range has to leave off to take the place of the one before. */
+  readonly leastGain: number;
+  /** Whether a group keeps the range that it has and is given what its values need besides. */
+  onlyGrows(group: Group): boolean;
+}
+
+/** Ranges as Recoup writes them: they were found in another network and do not hold in this one. */
+const ownWriting: RangeWriting<QuantizedGroup> = {
+  write: (_graph, { parameters }, grid) => ({ initializers: gridTensors(parameters, grid) }),
+  roundedFrom: (_group, value) => value,
+  leastGain: Number.NEGATIVE_INFINITY,
+  onlyGrows: () => false,
+};
 
 export const rangesName = "ranges";
 
@@ -41,28 +61,41 @@ const statisticsPerValue = 3;
  * @param blocks of the walk: only what lies in one block can be looked at together
  */
 export function liveRanges(groups: readonly QuantizedGroup[], blocks: readonly Block[]): AnyStep {
-  return defineStep<Record<never, never>, RangeSite, Found, Range>({
+  return fitRanges(groups, blocks, ownWriting);
+}
+
+/** As `liveRanges`, for grids that stand in the network in any way. */
+export function fitRanges<Group extends ActivationGroup>(
+  groups: readonly Group[],
+  blocks: readonly Block[],
+  writing: RangeWriting<Group>,
+): AnyStep {
+  return defineStep<Record<never, never>, RangeSite<Group>, Found, Range>({
     name: rangesName,
     options: {},
     outcome: "grids of activations fitted again",
     summary: "looks for the ranges of activations again where the network is quantized up to there",
     sites: (context) => sitesOf(context, groups, blocks),
-    statistics: ({ group }) => group.sites.flatMap(({ value }) => lookAt(value)),
-    solve,
-    rewrite: (_graph, { group, value }, range) => ({
+    statistics: ({ group }) => group.sites.flatMap(({ value }) => lookAt(writing.roundedFrom(group, value))),
+    solve: (site, found) => solve(site, found, writing.leastGain, writing.onlyGrows(site.group)),
+    rewrite: (graph, { group, value }, range) => ({
       label: `range of ${value}`,
-      initializers: gridTensors(group.parameters, gridOf(group, range)),
+      ...writing.write(graph, group, gridOf(group, range)),
     }),
   });
 }
 
 /** A group is looked at where the last of its values is computed; what is fed is the same in both networks. */
-function sitesOf({ float }: StepContext, groups: readonly QuantizedGroup[], blocks: readonly Block[]) {
+function sitesOf<Group extends ActivationGroup>(
+  { float }: StepContext,
+  groups: readonly Group[],
+  blocks: readonly Block[],
+) {
   const places = new Map(float.nodes.flatMap((node, i) => node.outputs.map((output) => [output, i] as const)));
   const blockOf = new Map(blocks.flatMap(({ nodes }, i) => nodes.flatMap((n) => n.outputs.map((value) => [value, i]))));
-  const inOrder = ({ sites }: QuantizedGroup) =>
+  const inOrder = ({ sites }: Group) =>
     sites.map(({ value }) => value).sort((a, b) => (places.get(a) ?? -1) - (places.get(b) ?? -1));
-  const usable: RangeSite[] = [];
+  const usable: RangeSite<Group>[] = [];
   const unusable: UnusableSite[] = [];
   for (const whole of groups) {
     const group = withoutSelections(whole);
@@ -99,7 +132,7 @@ function meetingOf(
 }
 
 /** What only selects elements of other values of the group, as Concat and MaxPool do, tells nothing new. */
-function withoutSelections(group: QuantizedGroup): QuantizedGroup {
+function withoutSelections<Group extends ActivationGroup>(group: Group): Group {
   const members = new Set(group.sites.map(({ value }) => value));
   const isSelection = ({ selectedFrom }: ActivationSite) =>
     selectedFrom.length > 0 && selectedFrom.every((source) => members.has(source));
@@ -112,7 +145,12 @@ function lookAt(value: ValueName): StatisticsOf<Found> {
   return [new RangeStatistic(tap), new HistogramStatistic(tap), new MovingAverageStatistic(tap)] as StatisticsOf<Found>;
 }
 
-function solve({ float, group }: RangeSite, found: Found): Outcome<Range> {
+function solve(
+  { float, group }: RangeSite<ActivationGroup>,
+  found: Found,
+  leastGain: number,
+  onlyGrows: boolean,
+): Outcome<Range> {
   const observed = group.sites.map((_, i): Observed => {
     const [extremes, distribution, average] = found.slice(i * statisticsPerValue, (i + 1) * statisticsPerValue);
     return {
@@ -125,19 +163,24 @@ function solve({ float, group }: RangeSite, found: Found): Outcome<Range> {
     return { kind: "skipped", reason: "its values were empty on every sample" };
   }
   const ranges = group.sites.map((site, i) => estimateRange(float, site, observed[i]));
-  const solution = uniteRanges(ranges);
+  const solution = onlyGrows
+    ? uniteRanges([group.range, ...observed.map(({ extremes }) => extremes)])
+    : uniteRanges(ranges);
   const errorBefore = roundingError(group, group.range, observed);
-  return { kind: "solved", solution, errorBefore, errorAfter: roundingError(group, solution, observed) };
+  const errorAfter = roundingError(group, solution, observed);
+  if (leastGain !== undefined && !(errorAfter <= (1 - leastGain) * errorBefore))
+    return { kind: "skipped", reason: "its grid fits as well as any" };
+  return { kind: "solved", solution, errorBefore, errorAfter };
 }
 
 /** Mean squared error of the values of a group on the grid that covers a range. */
-function roundingError(group: QuantizedGroup, range: Range, observed: readonly Observed[]): number {
+function roundingError(group: ActivationGroup, range: Range, observed: readonly Observed[]): number {
   const levels = levelsOfGrid(gridOf(group, range));
   const distributions = observed.flatMap(({ distribution }) => distribution ?? []);
   const error = distributions.reduce((sum, one) => sum + errorOnLevels(one, levels), 0);
   return error / distributions.reduce((sum, one) => sum + one.count, 0);
 }
 
-function gridOf({ format, spacing }: QuantizedGroup, range: Range): ActivationGrid {
+function gridOf({ format, spacing }: ActivationGroup, range: Range): ActivationGrid {
   return chooseActivationGrid(range, format.bits, format.symmetric, spacing);
 }

@@ -1,0 +1,36 @@
+import type { StepRule } from "../recipe/recipe.js";
+import type { StepResult } from "../walk/solve-sites.js";
+import type { DataRecord } from "./run-report.js";
+
+/** What some steps led to on samples that nothing was fitted on. */
+export interface Trial {
+  /** None for the model as it was given. */
+  readonly steps: readonly string[];
+  /** Mean divergence of the softmax of the first output from the float network's, in nats. */
+  readonly kl: number;
+  /** Signal to error of all outputs, in decibels. */
+  readonly sqnrDb: number;
+}
+
+/** What the compensation of another tool's model did, left alone and why, as data. */
+export interface CompensationReport {
+  readonly schemaVersion: 1;
+  readonly version: string;
+  readonly steps: readonly StepRule[];
+  readonly data: DataRecord;
+  /** Values and layers of the float network that were found in the quantized one. */
+  readonly aligned: { readonly values: number; readonly layers: number };
+  readonly layers: number;
+  readonly blocks: number;
+  /** Operators whose values were not found, or cannot be looked at in numbers, with the reason. */
+  readonly unaligned: readonly { readonly label: string; readonly reason: string }[];
+  /** The model as it was, then what was tried. */
+  readonly trials: readonly Trial[];
+  /** How many samples were held back for the trials. */
+  readonly held: number;
+  /** False where nothing has helped: the model is the one that was given. */
+  readonly isChanged: boolean;
+  /** What the steps did that were kept, or else tried first. */
+  readonly results: readonly StepResult[];
+  readonly warnings: readonly string[];
+}
