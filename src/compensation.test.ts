@@ -1,0 +1,191 @@
+import { afterAll, describe, expect, it } from "vitest";
+import { someFloats, type TestModel } from "../test/models.js";
+import {
+  makeBlockPeer,
+  makeDynamicPeer,
+  makeOperatorPeer,
+  makePictureNet,
+  makeQdqPeer,
+  makeRowNet,
+  makeStranger,
+} from "../test/peers.js";
+import { compareOutputs } from "./compare/outputs.js";
+import { compensateModel } from "./compensation.js";
+import type { Sample, Samples } from "./data/samples.js";
+import { samplesOf } from "./data/samples-of.js";
+import { withSession } from "./engine/engine.js";
+import { buildGraph } from "./graph/graph.js";
+import { type Model, withGraph } from "./graph/model.js";
+import { makeNode } from "./graph/node.js";
+import { createRuntimeEngine } from "./node/runtime-engine.js";
+import { float32Tensor, float32Values, integerValues, type Tensor } from "./tensor/tensor.js";
+
+const engine = createRuntimeEngine({ threads: 1 });
+afterAll(() => engine.close());
+
+function samplesFor({ model, feeds }: TestModel, seed = 100, count = 24): Samples {
+  const like = (i: number) =>
+    // Above zero, as most activations are: then rounding down is an error that does not average out.
+    Object.fromEntries([...feeds].map(([name, { shape }]) => [name, absolute(someFloats(shape, seed + i))]));
+  return samplesOf(
+    model,
+    Array.from({ length: count }, (_, i) => like(i)),
+  );
+}
+
+function absolute(tensor: Tensor): Tensor {
+  return float32Tensor(tensor.shape, float32Values(tensor).map(Math.abs));
+}
+
+function compensate(float: TestModel, peer: TestModel, ...steps: readonly string[]) {
+  return compensateModel({
+    float: float.model,
+    quantized: peer.model,
+    steps: steps.map((use) => ({ use })),
+    samples: samplesFor(float),
+    sampleCount: 128,
+    seed: 0,
+    engine,
+  });
+}
+
+/** Signal to error of the outputs, on samples that nobody has seen. */
+async function signalDb(float: TestModel, model: Model): Promise<number> {
+  const samples = samplesFor(float, 500);
+  const read = (): AsyncIterable<Sample> => samples.read(Array.from({ length: samples.length }, (_, i) => i));
+  const { sqnrDb } = await withSession(engine, float.model, { mode: "shipped" }, (reference) =>
+    withSession(engine, model, { mode: "shipped" }, (other) => compareOutputs(reference, other, read())),
+  );
+  return sqnrDb;
+}
+
+describe("compensateModel", () => {
+  it.each([
+    ["Q/DQ pairs", makePictureNet(), makeQdqPeer(), ["ranges", "bc"], 3],
+    ["operators on codes", makePictureNet(), makeOperatorPeer(), ["ranges", "bc"], 3],
+    ["dynamic quantization", makeRowNet(), makeDynamicPeer(), ["bc"], 3],
+    ["weights in blocks", makeRowNet(), makeBlockPeer(), ["bc"], 3],
+  ] as const)(
+    "brings %s closer to the float model on samples that nobody has seen",
+    async (_, float, peer, steps, layers) => {
+      const { model, report } = await compensate(float, peer, ...steps);
+      expect(report).toMatchObject({ isChanged: true, layers, aligned: { layers }, unaligned: [] });
+      const [before, after] = [await signalDb(float, peer.model), await signalDb(float, model)];
+      expect(after).toBeGreaterThan(before + 1);
+    },
+  );
+
+  it.each([
+    ["bc", makeQdqPeer("biases")],
+    ["ranges", makeQdqPeer()],
+    ["bc", makeOperatorPeer("biases")],
+    ["ranges", makeOperatorPeer()],
+  ] as const)("changes constants only, by %s", async (step, peer) => {
+    const { model, report } = await compensate(makePictureNet(), peer, step);
+    expect(report.isChanged).toBe(true);
+    expect(model.graph.nodes).toEqual(peer.model.graph.nodes);
+    // The same objects: a writer copies their bytes.
+    const same = model.graph.nodes.filter((node, i) => node === peer.model.graph.nodes[i]);
+    expect(same).toHaveLength(peer.model.graph.nodes.length);
+    expect([...model.graph.initializers.keys()]).toEqual([...peer.model.graph.initializers.keys()]);
+  });
+
+  it("keeps int32 biases in the unit of the integer kernel when a scale changes", async () => {
+    const { model } = await compensate(makePictureNet(), makeQdqPeer(), "ranges");
+    const numberOf = (name: string) => (model.graph.initializers.get(name) as Tensor).bytes();
+    const read = (name: string) => new Float32Array(numberOf(name).slice().buffer)[0];
+    expect(read("b2_quantized_scale")).toBeCloseTo(read("r1_scale") * read("w2_scale"), 8);
+    expect(read("r1_scale")).toBeGreaterThan(1.5 / 255);
+    expect(integerValues(model.graph.initializers.get("r1_zero_point") as Tensor)).toEqual([0]);
+  });
+
+  it("gives the model back where no step helps", async () => {
+    const peer = makeDynamicPeer();
+    const { model, report } = await compensate(makeRowNet(), peer, "ranges");
+    expect(model).toBe(peer.model);
+    expect(report).toMatchObject({ isChanged: false, results: [{ name: "ranges", sites: [] }] });
+    expect(report.trials.map(({ steps }) => steps)).toEqual([[], ["ranges"]]);
+  });
+
+  it("is deterministic", async () => {
+    const [first, second] = [
+      await compensate(makePictureNet(), makeOperatorPeer(), "ranges", "bc"),
+      await compensate(makePictureNet(), makeOperatorPeer(), "ranges", "bc"),
+    ];
+    expect(first.report).toEqual(second.report);
+    const bytesOf = ({ model }: typeof first) => [...model.graph.initializers].map(([name, t]) => [name, t.bytes()]);
+    expect(bytesOf(first)).toEqual(bytesOf(second));
+  });
+
+  it("says which operators it could not align, and compensates the others", async () => {
+    const { model, feeds } = makeQdqPeer();
+    const { graph } = model;
+    // Somebody has put the mean of two axes in the place of the pooling: another operator.
+    const nodes = graph.nodes.map((node) =>
+      node.opType === "GlobalAveragePool"
+        ? makeNode("ReduceMean", node.inputs, node.outputs, { axes: [2, 3] }, node.name)
+        : node,
+    );
+    const other = { model: withGraph(model, buildGraph({ ...graph, nodes })), feeds };
+    const { report } = await compensate(makePictureNet(), other, "bc");
+    expect(report.unaligned).toContainEqual({
+      label: "g",
+      reason: "no GlobalAveragePool of the quantized model reads the same and gives [n, 4, 1, 1]",
+    });
+    expect(report.aligned.layers).toBeGreaterThanOrEqual(2);
+  });
+
+  it.each([
+    [
+      "the float model given twice",
+      makePictureNet(),
+      makePictureNet(),
+      "compensate/nothing-to-do",
+      /what the float model/,
+    ],
+    [
+      "a model of other inputs",
+      makeRowNet(),
+      renamedInput(),
+      "compensate/mismatch",
+      /^takes z where the float model takes x$/,
+    ],
+    [
+      "a model of other outputs",
+      makePictureNet(),
+      renamedOutput(),
+      "compensate/mismatch",
+      /^returns z where the float/,
+    ],
+    ["another network", makePictureNet(), makeStranger(), "compensate/mismatch", /^was not made from the float model/],
+    ["the two in the wrong order", makeQdqPeer(), makePictureNet(), "compensate/mismatch", /no layer with a weight/],
+  ] as const)("refuses %s", async (_, float, peer, code, message) => {
+    await expect(compensate(float, peer, "bc")).rejects.toMatchObject({
+      code,
+      exitCode: 2,
+      message: expect.stringMatching(message),
+    });
+  });
+});
+
+function renamedInput(): TestModel {
+  const made = makeRowNet();
+  const { graph } = made.model;
+  const inputs = graph.inputs.map((input) => ({ ...input, name: "z" }));
+  const nodes = graph.nodes.map((node) => ({
+    ...node,
+    inputs: node.inputs.map((name) => (name === "x" ? "z" : name)),
+  }));
+  return { ...made, model: withGraph(made.model, buildGraph({ ...graph, inputs, nodes })) };
+}
+
+function renamedOutput(): TestModel {
+  const made = makeQdqPeer();
+  const { graph } = made.model;
+  const outputs = graph.outputs.map((output) => ({ ...output, name: "z" }));
+  const nodes = graph.nodes.map((node) => ({
+    ...node,
+    outputs: node.outputs.map((name) => (name === "y" ? "z" : name)),
+  }));
+  return { ...made, model: withGraph(made.model, buildGraph({ ...graph, outputs, nodes })) };
+}
