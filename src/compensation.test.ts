@@ -10,7 +10,7 @@ import {
   makeStranger,
 } from "../test/peers.js";
 import { compareOutputs } from "./compare/outputs.js";
-import { compensateModel } from "./compensation.js";
+import { compensateModel, stepNames } from "./compensation.js";
 import type { Sample, Samples } from "./data/samples.js";
 import { samplesOf } from "./data/samples-of.js";
 import { withSession } from "./engine/engine.js";
@@ -98,6 +98,27 @@ describe("compensateModel", () => {
     expect(read("r1_scale")).toBeGreaterThan(1.5 / 255);
     expect(integerValues(model.graph.initializers.get("r1_zero_point") as Tensor)).toEqual([0]);
   });
+
+  it.each(stepNames)(
+    "takes %s through models of every format, and never makes them worse on what was held back",
+    async (step) => {
+      const peers = [
+        [makePictureNet(), makeQdqPeer()],
+        [makePictureNet(), makeOperatorPeer()],
+        [makeRowNet(), makeDynamicPeer()],
+        [makeRowNet(), makeBlockPeer()],
+      ] as const;
+      for (const [float, peer] of peers) {
+        const { model, report } = await compensate(float, peer, step);
+        expect(report.results.map(({ name }) => name)).toEqual([step]);
+        expect(report.isChanged).toBe(model !== peer.model);
+        const [given, tried] = report.trials;
+        const isClassifier = float.model.graph.outputs.length === 1 && peer.feeds.get("x")?.shape.length === 4;
+        const isBetter = isClassifier ? tried.kl < given.kl : tried.sqnrDb > given.sqnrDb;
+        expect(report.isChanged).toBe(isBetter);
+      }
+    },
+  );
 
   it("gives the model back where no step helps", async () => {
     const peer = makeDynamicPeer();

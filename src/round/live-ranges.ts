@@ -33,8 +33,8 @@ export interface RangeWriting<Group extends ActivationGroup> {
   write(graph: Graph, group: Group, grid: ActivationGrid): Pick<GraphPatch, "remove" | "add" | "initializers">;
   /** The value that is rounded where a value of the group is: itself, or what an output of the network is rounded from. */
   roundedFrom(group: Group, value: ValueName): ValueName;
-  /** The share of its squared error that a range has to leave off to take the place of the one before. */
-  readonly leastGain: number;
+  /** The share of its squared error that a range has to leave off to take the place of the one before, where one is asked for. */
+  readonly leastGain?: number;
   /** Whether a group keeps the range that it has and is given what its values need besides. */
   onlyGrows(group: Group): boolean;
 }
@@ -43,7 +43,6 @@ export interface RangeWriting<Group extends ActivationGroup> {
 const ownWriting: RangeWriting<QuantizedGroup> = {
   write: (_graph, { parameters }, grid) => ({ initializers: gridTensors(parameters, grid) }),
   roundedFrom: (_group, value) => value,
-  leastGain: Number.NEGATIVE_INFINITY,
   onlyGrows: () => false,
 };
 
@@ -148,7 +147,7 @@ function lookAt(value: ValueName): StatisticsOf<Found> {
 function solve(
   { float, group }: RangeSite<ActivationGroup>,
   found: Found,
-  leastGain: number,
+  leastGain: number | undefined,
   onlyGrows: boolean,
 ): Outcome<Range> {
   const observed = group.sites.map((_, i): Observed => {
