@@ -6,8 +6,8 @@ import { type Model, withGraph } from "../graph/model.js";
 import { applyPatch } from "../graph/patch.js";
 import type { Range } from "../math/distribution.js";
 import { estimateRange, neededDetails } from "../quantize/estimate-ranges.js";
-import { chooseActivationGrid, levelsOfGrid } from "../quantize/grid.js";
 import { errorOnLevels } from "../quantize/estimators/estimator.js";
+import { chooseActivationGrid, levelsOfGrid } from "../quantize/grid.js";
 import type { ForeignGroup } from "./find-grids.js";
 import { writeGrid } from "./write-grid.js";
 

@@ -33,7 +33,7 @@ export interface RangeWriting<Group extends ActivationGroup> {
   write(graph: Graph, group: Group, grid: ActivationGrid): Pick<GraphPatch, "remove" | "add" | "initializers">;
   /** The value that is rounded where a value of the group is: itself, or what an output of the network is rounded from. */
   roundedFrom(group: Group, value: ValueName): ValueName;
-  /** The share of its squared error that a range has to leave off to take the place of the one before, where one is asked for. */
+  /** The share of its squared error that a range has to leave off to take the place of the one before, if any. */
   readonly leastGain?: number;
   /** Whether a group keeps the range that it has and is given what its values need besides. */
   onlyGrows(group: Group): boolean;
@@ -167,8 +167,9 @@ function solve(
     : uniteRanges(ranges);
   const errorBefore = roundingError(group, group.range, observed);
   const errorAfter = roundingError(group, solution, observed);
-  if (leastGain !== undefined && !(errorAfter <= (1 - leastGain) * errorBefore))
+  if (leastGain !== undefined && !(errorAfter <= (1 - leastGain) * errorBefore)) {
     return { kind: "skipped", reason: "its grid fits as well as any" };
+  }
   return { kind: "solved", solution, errorBefore, errorAfter };
 }
 
