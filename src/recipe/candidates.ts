@@ -133,13 +133,13 @@ function replaceLinear(best: Recipe): readonly Candidate[] {
   return present([{ use: "nbc" }]).map((rule) => ({ name: "with nbc", recipe: withSteps(best, [...others, rule]) }));
 }
 
-/** Heavy tails are cut off by a percentile where few codes have to do. */
+/** Heavy tails are cut off by a percentile where few codes have to do; one in 10,000 values is too little of them. */
 function rangesOf(best: Recipe): readonly Candidate[] {
   if (!best.formats.some(({ activation }) => activation !== "float" && activation.bits < 8)) return [];
   const formats = best.formats.map((rule) =>
     rule.activation === "float" || rule.activation.bits === 8
       ? rule
-      : { ...rule, activation: { ...rule.activation, range: "percentile" } },
+      : { ...rule, activation: { ...rule.activation, range: "percentile-99.9" } },
   );
   return [{ name: "percentile ranges", recipe: { ...best, formats } }];
 }
