@@ -198,4 +198,52 @@ describe("ocs", () => {
     expect(shapes[0] + shapes[1]).toBeLessThanOrEqual(36);
     expect(shapes[1]).toBeGreaterThan(shapes[0]);
   });
+
+  describe("of activations", () => {
+    const halves = { of: "activations" };
+
+    it.each(weightForms)("keeps what a layer computes: $about", async (form) => {
+      const given = makeTestModel(form);
+      const prepared = await split(given, halves);
+      await expectSame(given, prepared);
+      for (const site of sitesOf(prepared)) {
+        if (site.kind === "skipped") expect(site.reason).not.toContain("taken back");
+      }
+    });
+
+    it("halves the channel that reaches furthest, a quarter of a step beside the middle", async () => {
+      const x = float32Tensor([2, 4], [1, -8, 0.5, 1, 0, 7, 1, -1]);
+      const nodes = [makeNode("MatMul", ["x", "w"], ["y"])];
+      const given = makeTestModel({ feeds: { x }, nodes, outputs: ["y"], initializers: { w: someFloats([4, 3], 2) } });
+      const prepared = await split(given, { ...halves, ratio: 0.25 });
+      const { graph } = prepared.float;
+      const values = (name: string) => [...float32Values(graph.constant(name) as Tensor)];
+      expect(values("w_shares")).toEqual([1, 0.5, 1, 1, 0.5]);
+      const scale = 7.5 / 255;
+      const expected = [0, -scale / 4, 0, 0, scale / 4];
+      values("w_offsets").forEach((offset, i) => {
+        expect(offset).toBeCloseTo(expected[i], 6);
+      });
+      expect(values("w").slice(12)).toEqual(values("w").slice(3, 6));
+      expect(sitesOf(prepared)).toEqual([
+        expect.objectContaining({ kind: "solved", errorAfter: expect.closeTo(scale ** 2 / 12, 9) }),
+      ]);
+      await expectSame(given, prepared);
+    });
+
+    it("leaves codes alone, of which halves are no finer", async () => {
+      const net = new NetworkWriter();
+      net.relu(net.conv("x", "stem", [4, 2]));
+      net.node("GlobalAveragePool", [net.conv("stem_relu", "next", [4, 4])], "y");
+      const given = net.finish({ x: someFloats([1, 2, 8, 8]) }, ["y"]);
+      const reasons = async (bits: 4 | 8) => {
+        const formats = [{ weight: { bits: 8 as const }, activation: { bits } }];
+        return sitesOf(await prepare(engine, given, { use: "ocs", of: "activations" }, formats)).map((site) =>
+          site.kind === "skipped" ? site.reason : "solved",
+        );
+      };
+      expect(await reasons(8)).toContainEqual(expect.stringContaining("comes out of an integer kernel in 8 bits"));
+      expect(await reasons(4)).toContain("solved");
+    });
+  });
 });

@@ -9,6 +9,12 @@ import { elementCount, resolveAxis } from "../tensor/shape.js";
 import { planSplits, planWithoutSplits } from "./plan-splits.js";
 import { foldedDifference, rangesOfSplits, rewriteSplits, type SplitSite, type Splits } from "./rewrite-splits.js";
 import { spendBudget } from "./spend-splits.js";
+import {
+  type ActivationGridWish,
+  activationWishes,
+  rewriteActivations,
+  solveActivations,
+} from "./split-activations.js";
 import type { SplitRule } from "./split-columns.js";
 import { type SplitReader, type SplittableWeight, splittableWeights } from "./split-site.js";
 import { toColumns } from "./weight-columns.js";
@@ -19,9 +25,17 @@ interface OcsSite extends Site, SplitSite {
   readonly rule: SplitRule;
   /** Activations whose channels say what an error counts; none where every error counts the same. */
   readonly inputs: readonly { readonly value: ValueName; readonly rank: number; readonly axis: number }[];
+  /** The grid of the layer's input where that is split instead of the weight. */
+  readonly activation?: Extract<ActivationGridWish, { readonly format: unknown }>;
 }
 
 const options = {
+  of: {
+    kind: "choice",
+    help: "what is halved: weights, or activations (the weights of the copies are whole then)",
+    default: "weights",
+    choices: ["weights", "activations"],
+  },
   ratio: {
     kind: "number",
     help: "share of the input channels of a layer that is split, at least one of them",
@@ -58,8 +72,9 @@ const options = {
 } as const satisfies Record<string, Option>;
 
 /**
- * Outlier channel splitting of weights: input channels whose weights are the largest are duplicated and their weights divided
- * over the copies. The layer computes the same; the largest weight and with it the step of the grid become smaller.
+ * Outlier channel splitting: input channels whose weights are the largest are duplicated and their weights divided
+ * over the copies. The layer computes the same; the largest weight and with it the step of the grid become smaller. Of activations: the values of the channels that reach furthest
+ * are divided over the copies, and their weights are there twice.
  *
  * @see Zhao et al., Improving Neural Network Quantization without Retraining using Outlier Channel Splitting,
  * arXiv:1901.09504; docs/methods/ocs.md
@@ -69,8 +84,35 @@ export const outlierChannelSplitting = defineStep<typeof options, OcsSite, reado
   summary: "outlier channel splitting: halves the input channels with the largest weights (costs weights and time)",
   outcome: "weights split",
   options,
-  sites({ float, types, plans }, { ratio, spend, split, repeat, clip, by, first }) {
+  sites({ float, types, plans }, { of, ratio, spend, split, repeat, clip, by, first }) {
     const { usable, unusable } = splittableWeights(float, plans, first);
+    if (of === "activations") {
+      const wishes = activationWishes(float, types, plans, usable);
+      const described = usable.map((found, i) => ({ found, wish: wishes[i] }));
+      return {
+        usable: described.flatMap(({ found, wish }): readonly OcsSite[] => {
+          if ("reason" in wish) return [];
+          const rule = { count: countOf(found, ratio), split, again: repeat };
+          return [
+            {
+              ...found,
+              value: found.weight,
+              clip,
+              inputs: inputsOf(types, found),
+              widenings: [],
+              rule,
+              activation: wish,
+            },
+          ];
+        }),
+        unusable: [
+          ...unusable,
+          ...described.flatMap(({ found: { label }, wish }) =>
+            "reason" in wish ? [{ label, reason: wish.reason }] : [],
+          ),
+        ],
+      };
+    }
     const plain = usable.map((found): OcsSite => {
       const rule = { count: countOf(found, ratio), split, again: repeat };
       const inputs = by === "outputs" ? inputsOf(types, found) : [];
@@ -92,9 +134,16 @@ export const outlierChannelSplitting = defineStep<typeof options, OcsSite, reado
   },
   statistics: ({ inputs }) =>
     inputs.map(({ value, rank, axis }) => new ChannelMomentsStatistic({ from: "float", value }, rank, axis)),
-  solve,
-  rewrite: rewriteSplits,
-  weightRanges: rangesOfSplits,
+  solve: (site, found) =>
+    site.activation === undefined
+      ? solveWeights(site, found)
+      : solveActivations(site.activation, site, found, site.rule),
+  rewrite: (graph, site, splits) =>
+    site.activation === undefined
+      ? rewriteSplits(graph, site, splits)
+      : rewriteActivations(graph, site, splits, site.activation.elementType),
+  weightRanges: (site, splits, known) =>
+    site.activation === undefined ? rangesOfSplits(site, splits, known) : new Map(),
 });
 
 /** Splits in each group. */
@@ -176,7 +225,7 @@ function importanceOf(
 const sameWeight = 1e-5;
 const sameHalfWeight = 1e-2;
 
-function solve(site: OcsSite, found: readonly ChannelMoments[]): Outcome<Splits> {
+function solveWeights(site: OcsSite, found: readonly ChannelMoments[]): Outcome<Splits> {
   const { tensor, layout, format, clip, rule } = site;
   const weight = toColumns(tensor, layout);
   const task = { weight, format, clip, importance: importanceOf(site, found) };

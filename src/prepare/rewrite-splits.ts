@@ -134,7 +134,7 @@ function unitRanges(
   return new Map([[weight, grow(ends)], ...(inputWeight && input ? [[inputWeight, grow(input)] as const] : [])]);
 }
 
-function splitTensor(
+export function splitTensor(
   tensor: Tensor,
   layout: WeightLayout,
   pieces: Splits["pieces"],
@@ -144,18 +144,18 @@ function splitTensor(
 }
 
 /** Which channel of the activation each column multiplies. @param channels of a group */
-function sourcesOf(pieces: Splits["pieces"], channels: number): readonly number[] {
+export function sourcesOf(pieces: Splits["pieces"], channels: number): readonly number[] {
   return pieces.flatMap((group, index) => group.map(({ source }) => index * channels + source));
 }
 
-function constantOf(graph: Graph, weight: ValueName): Tensor {
+export function constantOf(graph: Graph, weight: ValueName): Tensor {
   const tensor = graph.constant(weight);
   if (tensor === undefined) throw new Error(`${weight} is no constant any more`);
   return tensor;
 }
 
 /** The node as earlier sites have left it. */
-function producerOf(graph: Graph, output: ValueName): Node {
+export function producerOf(graph: Graph, output: ValueName): Node {
   const node = graph.producer(output);
   if (node === undefined) throw new Error(`${output} lost its node`);
   return node;
