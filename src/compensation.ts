@@ -1,7 +1,8 @@
-import { type Alignment, alignModels, type Unaligned } from "./align/align.js";
+import { type Alignment, alignModels } from "./align/align.js";
 import { alignBlocks } from "./align/align-blocks.js";
 import { type ForeignGroup, type FoundGrids, findGrids } from "./align/find-grids.js";
 import { refitInputs } from "./align/refit-inputs.js";
+import { refuseMismatch, refuseStrangers } from "./align/refuse.js";
 import { writeGrid } from "./align/write-grid.js";
 import type { Block } from "./blocks/blocks.js";
 import { findLayerBlocks } from "./blocks/layer-blocks.js";
@@ -9,20 +10,19 @@ import { cleanModel } from "./clean/index.js";
 import { raiseOpset } from "./clean/opset/raise-opset.js";
 import { oldestTarget } from "./clean/opset/versions.js";
 import { checkedSamples, checkRuns } from "./compare/check-runs.js";
-import { compareOutputs } from "./compare/outputs.js";
+import { Judge } from "./compare/judge.js";
 import { compensations } from "./compensate/index.js";
 import { chooseSamples } from "./data/choose.js";
 import type { Sample, Samples } from "./data/samples.js";
 import { chooseBatchSize, inBatches } from "./engine/batch.js";
-import { type Engine, withSession } from "./engine/engine.js";
+import type { Engine } from "./engine/engine.js";
 import { inferValueTypes } from "./engine/infer-types.js";
 import { RecoupError } from "./errors.js";
-import { fedInputs } from "./graph/fed-inputs.js";
-import type { Value, ValueName } from "./graph/graph.js";
+import type { ValueName } from "./graph/graph.js";
 import { type Model, opsetOf, withGraph } from "./graph/model.js";
 import { labelOf } from "./graph/node.js";
 import { refuseNotANumber } from "./graph/not-a-number.js";
-import { shapeOf, type ValueTypes } from "./graph/value-types.js";
+import type { ValueTypes } from "./graph/value-types.js";
 import { findLayers } from "./operators/index.js";
 import type { StepRule } from "./recipe/recipe.js";
 import { walkBatchSize } from "./refinement.js";
@@ -82,7 +82,10 @@ export async function compensateModel(task: CompensateTask): Promise<CompensateO
   const first = await take(samples, indices.slice(0, alignedOn));
   const aligned = await alignModels({ engine, ...plan, batches: first });
   const layers = layersOf(plan.float, plan.types);
-  refuseStrangers(aligned, layers);
+  refuseStrangers(
+    aligned,
+    layers.map(({ output }) => output),
+  );
   const { fitted, held } = split(indices);
   const sizes = [
     await chooseBatchSize(engine, plan.float, plan.types, first),
@@ -90,19 +93,10 @@ export async function compensateModel(task: CompensateTask): Promise<CompensateO
   ];
   const batchSize = walkBatchSize(fitted.length, Math.min(...sizes));
   const run: Run = { task, ...plan, aligned, layers, fitted, batchSize };
-  const judge = await Judge.open(task, plan, held);
-  const trials: Trial[] = [{ steps: [], ...(await judge.measure(quantized)) }];
-  judge.refuseEqual(trials[0]);
-  let best: Best = { trial: trials[0], model: quantized, walked: undefined };
-  let all: Walked | undefined;
-  for (const steps of combinations(task.steps)) {
-    const walked = await refine(run, steps);
-    all ??= walked;
-    progress("try", 0);
-    const trial = { steps: steps.map(({ use }) => use), ...(await judge.measure(walked.model)) };
-    trials.push(trial);
-    if (judge.isBetter(trial, best.trial)) best = { trial, model: walked.model, walked };
-  }
+  const judge = new Judge({ ...plan, engine, samples, held });
+  const given: Trial = { steps: [], ...(await judge.measure(quantized)) };
+  refuseEqual(given);
+  const { trials, best, first: all } = await tryVariants(run, judge, given);
   progress("check", 0);
   const isChanged = best.walked !== undefined;
   const check = isChanged ? await checkRuns(engine, best.model, samples, indices.slice(0, checkedSamples)) : [];
@@ -139,10 +133,41 @@ interface Best {
   readonly walked: Walked | undefined;
 }
 
-/** All steps, and all but one: a step may harm where others help. */
-function combinations(steps: readonly StepRule[]): readonly (readonly StepRule[])[] {
-  if (steps.length === 0) return [];
-  return [steps, ...(steps.length > 1 ? steps.map((step) => steps.filter((other) => other !== step)) : [])];
+interface Tried {
+  readonly trials: readonly Trial[];
+  readonly best: Best;
+  /** What all steps led to. */
+  readonly first: Walked | undefined;
+}
+
+/** The steps with each estimator that is open, then each step left out once: it may harm where others help. */
+async function tryVariants(run: Run, judge: Judge, given: Trial): Promise<Tried> {
+  const { steps: asked, quantized, onProgress = () => {} } = run.task;
+  const trials = [given];
+  let best: Best = { trial: given, model: quantized, walked: undefined };
+  let first: Walked | undefined;
+  const tryOut = async (steps: readonly StepRule[]) => {
+    const walked = await refine(run, steps);
+    first ??= walked;
+    onProgress("try", 0);
+    const trial = { steps: steps.map(nameOf), ...(await judge.measure(walked.model)) };
+    trials.push(trial);
+    if (judge.isBetter(trial, best.trial)) best = { trial, model: walked.model, walked };
+    return { steps, trial };
+  };
+  if (asked.length === 0) return { trials, best, first };
+  const whole = [];
+  for (const steps of withEstimators(asked)) whole.push(await tryOut(steps));
+  const { steps } = whole.reduce((a, b) => (judge.isBetter(b.trial, a.trial) ? b : a));
+  if (steps.length > 1) for (const step of steps) await tryOut(steps.filter((other) => other !== step));
+  return { trials, best, first };
+}
+
+/** The steps with each estimator that `ranges` leaves open. */
+function withEstimators(steps: readonly StepRule[]): readonly (readonly StepRule[])[] {
+  const isOpen = ({ use, range }: StepRule) => use === rangesName && range === undefined;
+  if (!steps.some(isOpen)) return [steps];
+  return triedEstimators.map((range) => steps.map((step) => (isOpen(step) ? { ...step, range } : step)));
 }
 
 interface Plan {
@@ -186,7 +211,7 @@ async function refine(run: Run, rules: readonly StepRule[]): Promise<Walked> {
   const nodes = findLayers(float.graph, types).layers.map(({ node }) => node);
   const all = findLayerBlocks(float.graph, types, nodes);
   const fits = rules.some(({ use }) => use === rangesName);
-  const grids = findGrids(aligned.model.graph, float.graph, aligned.values, rangeEstimator);
+  const grids = findGrids(aligned.model.graph, float.graph, aligned.values, estimatorOf(rules));
   const batches = () => inBatches(samples.read(fitted), batchSize);
   const inputs = fits ? await refitInputs(engine, float, aligned.model, grids.groups, batches()) : undefined;
   const current = inputs ? inputs.model : aligned.model;
@@ -217,8 +242,18 @@ async function refine(run: Run, rules: readonly StepRule[]): Promise<Walked> {
   return { model: restored, blocks: blocks.length, results };
 }
 
-/** The range with the smallest squared error. */
-const rangeEstimator = "mse";
+/** What `ranges` tries where it is not told: the smallest squared error, and everything that was seen. */
+export const triedEstimators = ["mse", "minmax"] as const;
+
+function estimatorOf(rules: readonly StepRule[]): string {
+  const range = rules.find(({ use }) => use === rangesName)?.range;
+  return typeof range === "string" ? range : triedEstimators[0];
+}
+
+/** The step as it is written on the command line. */
+function nameOf({ use, ...options }: StepRule): string {
+  return [use, ...Object.entries(use === rangesName ? options : {}).map(([key, value]) => `${key}=${value}`)].join(":");
+}
 /** A grid that fits nearly as well is left as another tool has chosen it. */
 const leastGain = 0.1;
 
@@ -271,46 +306,11 @@ function layersOf(float: Model, types: ValueTypes): readonly SiteLayer[] {
   }));
 }
 
-/** Holds models against the float model on samples that nothing was fitted on, at the runtime's default options. */
-class Judge {
-  readonly #task: CompensateTask;
-  readonly #float: Model;
-  readonly #held: readonly number[];
-  readonly #isClassifier: boolean;
-
-  private constructor(task: CompensateTask, float: Model, held: readonly number[], isClassifier: boolean) {
-    this.#task = task;
-    this.#float = float;
-    this.#held = held;
-    this.#isClassifier = isClassifier;
-  }
-
-  static async open(task: CompensateTask, { float, types }: Plan, held: readonly number[]): Promise<Judge> {
-    const shape = shapeOf(types, float.graph.outputs[0]?.name ?? "");
-    // The softmax of a single value is one, whatever the value.
-    return new Judge(task, float, held, shape !== undefined && shape.length <= 2 && shape.at(-1) !== 1);
-  }
-
-  async measure(model: Model): Promise<Omit<Trial, "steps">> {
-    const { engine, samples } = this.#task;
-    const { kl, sqnrDb } = await withSession(engine, this.#float, { mode: "shipped" }, (reference) =>
-      withSession(engine, model, { mode: "shipped" }, (other) =>
-        compareOutputs(reference, other, samples.read(this.#held)),
-      ),
-    );
-    return { kl, sqnrDb };
-  }
-
-  isBetter(trial: Trial, than: Trial): boolean {
-    return this.#isClassifier ? trial.kl < than.kl : trial.sqnrDb > than.sqnrDb;
-  }
-
-  /** @throws RecoupError `compensate/nothing-to-do` */
-  refuseEqual({ sqnrDb }: Trial): void {
-    if (sqnrDb < sameDb) return;
-    const message = "computes what the float model computes: there is nothing to compensate";
-    throw new RecoupError("compensate/nothing-to-do", message);
-  }
+/** @throws RecoupError `compensate/nothing-to-do` */
+function refuseEqual({ sqnrDb }: Trial): void {
+  if (sqnrDb < sameDb) return;
+  const message = "computes what the float model computes: there is nothing to compensate";
+  throw new RecoupError("compensate/nothing-to-do", message);
 }
 
 /** Two ways to compute the same differ by less than this, in decibels. */
@@ -343,30 +343,4 @@ function withMetadata(model: Model, steps: readonly string[], dataFingerprint: s
   metadata.set("recoup.compensation", JSON.stringify({ steps }));
   metadata.set("recoup.data", dataFingerprint);
   return { ...model, metadata };
-}
-
-function refuseMismatch(float: Model, quantized: Model): void {
-  const describe = (values: readonly Value[]) => values.map(({ name }) => name).join(", ") || "nothing";
-  const isSame = (a: readonly Value[], b: readonly Value[]) =>
-    a.length === b.length && a.every(({ name }) => b.some((other) => other.name === name));
-  const [given, expected] = [fedInputs(quantized.graph), fedInputs(float.graph)];
-  const refuse = (message: string) => new RecoupError("compensate/mismatch", message);
-  if (!isSame(given, expected)) {
-    throw refuse(`takes ${describe(given)} where the float model takes ${describe(expected)}`);
-  }
-  const [outputs, others] = [quantized.graph.outputs, float.graph.outputs];
-  if (!isSame(outputs, others)) {
-    throw refuse(`returns ${describe(outputs)} where the float model returns ${describe(others)}`);
-  }
-}
-
-/** Models of the same inputs and outputs that have nothing else in common. */
-function refuseStrangers({ values, unaligned }: Alignment, layers: readonly SiteLayer[]): void {
-  if (layers.length > 0 && layers.some(({ output }) => values.has(output))) return;
-  const why = layers.length === 0 ? "the float model has no layer with a weight" : firstReason(unaligned);
-  throw new RecoupError("compensate/mismatch", `was not made from the float model, as far as can be seen: ${why}`);
-}
-
-function firstReason([first]: readonly Unaligned[]): string {
-  return first === undefined ? "they share no value" : `${first.label}: ${first.reason}`;
 }

@@ -5,7 +5,7 @@ import type { ValueName } from "../graph/graph.js";
 import { type Model, withGraph } from "../graph/model.js";
 import { applyPatch } from "../graph/patch.js";
 import type { Range } from "../math/distribution.js";
-import { estimateRange, neededDetails } from "../quantize/estimate-ranges.js";
+import { estimateRange } from "../quantize/estimate-ranges.js";
 import { errorOnLevels } from "../quantize/estimators/estimator.js";
 import { chooseActivationGrid, levelsOfGrid } from "../quantize/grid.js";
 import type { ForeignGroup } from "./find-grids.js";
@@ -31,7 +31,8 @@ export async function refitInputs(
 ): Promise<{ readonly model: Model; readonly records: readonly InputRecord[] }> {
   const isFed = (value: ValueName) => float.graph.isInput(value);
   const fed = groups.filter(({ sites }) => sites.every(({ value }) => isFed(value)));
-  const details = neededDetails(fed.flatMap(({ sites }) => sites));
+  // The error of a grid is looked at whatever the range comes from.
+  const details = new Map(fed.flatMap(({ sites }) => sites.map(({ value }) => [value, "distribution"] as const)));
   const seen = (await observe(engine, current, details, batches, () => {})).result();
   let { graph } = current;
   const records: InputRecord[] = [];

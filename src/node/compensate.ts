@@ -2,7 +2,7 @@ import { copyFileSync } from "node:fs";
 import { resolve } from "node:path";
 import type { LatencyComparison, OutputComparison } from "../compare/outputs.js";
 import { compareLatency, compareOutputs, warnOfOutputs } from "../compare/outputs.js";
-import { compensateModel, rangesName, stepNames } from "../compensation.js";
+import { compensateModel, rangesName, stepNames, triedEstimators } from "../compensation.js";
 import { chooseSamples } from "../data/choose.js";
 import type { Sample } from "../data/samples.js";
 import { RecoupError, withPlace } from "../errors.js";
@@ -123,8 +123,12 @@ function stepsOf(texts: readonly string[]): readonly StepRule[] {
       throw refuse(`${JSON.stringify(name)} is no step that compensates: there are ${stepNames.join(", ")}`);
     }
     if (name !== rangesName) return resolveStep(text);
-    if (text !== name) throw refuse(`${rangesName} has no options`);
-    return { use: rangesName };
+    if (text === name) return { use: rangesName };
+    const range = triedEstimators.find((one) => text === `${rangesName}:range=${one}`);
+    if (range !== undefined) return { use: rangesName, range };
+    throw refuse(
+      `${rangesName} has one option, range=${triedEstimators.join(" or range=")}, not ${JSON.stringify(text)}`,
+    );
   });
 }
 

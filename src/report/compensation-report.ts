@@ -1,15 +1,12 @@
+import type { Verdict } from "../compare/judge.js";
 import type { StepRule } from "../recipe/recipe.js";
 import type { StepResult } from "../walk/solve-sites.js";
 import type { DataRecord } from "./run-report.js";
 
 /** What some steps led to on samples that nothing was fitted on. */
-export interface Trial {
+export interface Trial extends Verdict {
   /** None for the model as it was given. */
   readonly steps: readonly string[];
-  /** Mean divergence of the softmax of the first output from the float network's, in nats. */
-  readonly kl: number;
-  /** Signal to error of all outputs, in decibels. */
-  readonly sqnrDb: number;
 }
 
 /** What the compensation of another tool's model did, left alone and why, as data. */

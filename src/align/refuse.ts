@@ -1,0 +1,37 @@
+import { RecoupError } from "../errors.js";
+import { fedInputs } from "../graph/fed-inputs.js";
+import type { Value, ValueName } from "../graph/graph.js";
+import type { Model } from "../graph/model.js";
+import type { Alignment, Unaligned } from "./align.js";
+
+/** @throws RecoupError `compensate/mismatch` for models of other inputs or outputs */
+export function refuseMismatch(float: Model, quantized: Model): void {
+  const describe = (values: readonly Value[]) => values.map(({ name }) => name).join(", ") || "nothing";
+  const isSame = (a: readonly Value[], b: readonly Value[]) =>
+    a.length === b.length && a.every(({ name }) => b.some((other) => other.name === name));
+  const [given, expected] = [fedInputs(quantized.graph), fedInputs(float.graph)];
+  const refuse = (message: string) => new RecoupError("compensate/mismatch", message);
+  if (!isSame(given, expected)) {
+    throw refuse(`takes ${describe(given)} where the float model takes ${describe(expected)}`);
+  }
+  const [outputs, others] = [quantized.graph.outputs, float.graph.outputs];
+  if (!isSame(outputs, others)) {
+    throw refuse(`returns ${describe(outputs)} where the float model returns ${describe(others)}`);
+  }
+}
+
+/**
+ * Refuses models of the same inputs and outputs that have nothing else in common.
+ *
+ * @param layers outputs of the layers of the float model
+ * @throws RecoupError `compensate/mismatch`
+ */
+export function refuseStrangers({ values, unaligned }: Alignment, layers: readonly ValueName[]): void {
+  if (layers.some((output) => values.has(output))) return;
+  const why = layers.length === 0 ? "the float model has no layer with a weight" : firstReason(unaligned);
+  throw new RecoupError("compensate/mismatch", `was not made from the float model, as far as can be seen: ${why}`);
+}
+
+function firstReason([first]: readonly Unaligned[]): string {
+  return first === undefined ? "they share no value" : `${first.label}: ${first.reason}`;
+}
