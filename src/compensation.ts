@@ -99,7 +99,9 @@ export async function compensateModel(task: CompensateTask): Promise<CompensateO
   const { trials, best, first: all } = await tryVariants(run, judge, given);
   progress("check", 0);
   const isChanged = best.walked !== undefined;
-  const check = isChanged ? await checkRuns(engine, best.model, samples, indices.slice(0, checkedSamples)) : [];
+  const check = isChanged
+    ? await checkRuns(engine, best.model, plan.float, samples, indices.slice(0, checkedSamples))
+    : [];
   const { walked = all } = best;
   const data = await samples.fingerprint(indices);
   const model = !isChanged ? quantized : withMetadata(best.model, best.trial.steps, data);

@@ -105,7 +105,7 @@ async function quantizeSamples(task: QuantizeTask, read: Prefetched): Promise<Qu
   const lowered = lowerToIntegers(graph, plan.float.graph, plan.types);
   const model = withMetadata(withGraph(refinedModel, lowered), recipe, fingerprint);
   progress("check", 0);
-  const check = await checkRuns(engine, model, samples, indices.slice(0, checkedSamples));
+  const check = await checkRuns(engine, model, plan.float, samples, indices.slice(0, checkedSamples));
   progress("check", 1);
   return {
     model,
