@@ -58,23 +58,6 @@ export function fromColumns(weight: WeightColumns, like: Tensor, { rowAxis, inpu
   return floatTensor(like.type, shape, values);
 }
 
-/** The values of one row, channel by channel, or of the whole weight. */
-export function valuesOf(weight: WeightColumns, columns: (group: number) => readonly Float64Array[], row?: number) {
-  const parts = weight.groups.flatMap((group, index) => {
-    if (row === undefined) return columns(index);
-    if (row < group.firstRow || row >= group.firstRow + group.rows) return [];
-    const start = (row - group.firstRow) * weight.taps;
-    return columns(index).map((column) => column.subarray(start, start + weight.taps));
-  });
-  const values = new Float64Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let filled = 0;
-  for (const part of parts) {
-    values.set(part, filled);
-    filled += part.length;
-  }
-  return values;
-}
-
 /** Calls with the index in storage order and with the three coordinates of every element. */
 function forEachElement(
   shape: readonly number[],
