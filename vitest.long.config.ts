@@ -7,6 +7,7 @@ export default defineConfig({
     // Tests that run onnxruntime themselves report nothing to its makers.
     env: { ORT_DISABLE_TELEMETRY: "1" },
     testTimeout: 600_000,
+    hookTimeout: 600_000,
     // One file at a time: the models use all cores themselves.
     fileParallelism: false,
   },
