@@ -99,9 +99,7 @@ export async function compensateModel(task: CompensateTask): Promise<CompensateO
   const { trials, best, first: all } = await tryVariants(run, judge, given);
   progress("check", 0);
   const isChanged = best.walked !== undefined;
-  const check = isChanged
-    ? await checkRuns(engine, best.model, plan.float, samples, indices.slice(0, checkedSamples))
-    : [];
+  const check = isChanged ? await checkBeside(task, plan.float, best.model, indices.slice(0, checkedSamples)) : [];
   const { walked = all } = best;
   const data = await samples.fingerprint(indices);
   const model = !isChanged ? quantized : withMetadata(best.model, best.trial.steps, data);
@@ -324,6 +322,28 @@ function split(indices: readonly number[]): { readonly fitted: readonly number[]
   // One sample is better than none.
   if (held.length === 0) return { fitted: indices, held: indices };
   return { fitted: indices.filter((index, i) => !isHeld(index, i)), held };
+}
+
+/**
+ * As `checkRuns`; but what the runtime did to the model as it was given already is no fault of the change.
+ *
+ * @throws RecoupError `export/unfaithful`
+ */
+async function checkBeside(
+  { engine, quantized, samples }: CompensateTask,
+  float: Model,
+  model: Model,
+  indices: readonly number[],
+): Promise<readonly string[]> {
+  const isUnfaithful = (error: unknown) => error instanceof RecoupError && error.code === "export/unfaithful";
+  try {
+    return await checkRuns(engine, model, float, samples, indices);
+  } catch (error) {
+    if (!isUnfaithful(error)) throw error;
+    const given = await checkRuns(engine, quantized, float, samples, indices).catch((other: unknown) => other);
+    if (!isUnfaithful(given)) throw error;
+    return [`${(error as RecoupError).message}; so it is with the model as it was given`];
+  }
 }
 
 function warnOfSamples(held: readonly number[], fitted: readonly number[]): readonly string[] {
