@@ -4,7 +4,7 @@ import { differenceOf, mapRows, predict, type Rows, rowsOf, sumPairs } from "../
 import { sharedFolder, sharedPath } from "../../test/shared.js";
 import { readNpz } from "../data/npz.js";
 import { multiply } from "../math/multiply.js";
-import { fitLinear, reduceRank } from "../math/ridge.js";
+import { fitLinear, reduceRanks } from "../math/ridge.js";
 import { float64Values, type Tensor } from "../tensor/tensor.js";
 
 type Arrays = ReadonlyMap<string, Tensor>;
@@ -28,7 +28,7 @@ describe.skipIf(!sharedFolder)("fits of blocks against the reference program", (
     expectClose(turned(weighed.slope, x.columns), valuesOf(arrays, "W_weighted"));
     expectClose(weighed.offset, valuesOf(arrays, "b_weighted"));
     for (const rank of [1, 4]) {
-      const { left, right, offset } = reduceRank(sums, fit, rank);
+      const { left, right, offset } = reduceRanks(sums, fit, [rank])[0];
       const slope = multiply(left, right, e.columns, rank, x.columns);
       expectClose(turned(slope, x.columns), valuesOf(arrays, `W_rank${rank}`));
       expectClose(offset, valuesOf(arrays, `b_rank${rank}`));

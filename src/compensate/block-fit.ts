@@ -1,7 +1,7 @@
 import { type CorrectedBlock, columnsOf } from "../calibrate/block-rows.js";
 import type { BlockSums, Curves } from "../calibrate/block-sums.js";
 import type { Correction } from "../calibrate/block-trial.js";
-import { fitLinear, type LinearFit, type PairSums, reduceRank } from "../math/ridge.js";
+import { fitLinear, type LinearFit, type PairSums, reduceRanks } from "../math/ridge.js";
 import type { BlockSite } from "./block-sites.js";
 import { type StoredMatrix, storeMatrix } from "./stored-matrix.js";
 
@@ -9,7 +9,6 @@ import { type StoredMatrix, storeMatrix } from "./stored-matrix.js";
 export interface StoredCorrection extends Correction {
   readonly matrices: readonly StoredMatrix[];
   readonly lambda: number;
-  readonly rank: "full" | number;
 }
 
 /** Where outliers rule, or rows are few, a fit of the same ridge follows them. */
@@ -34,11 +33,13 @@ export function fitCorrections(
   const groups = splitGroups(site, sums);
   const fits = groups.map((group) => fitLinear(group, lambda));
   const most = curves.error === undefined ? undefined : found.largest;
+  const numbers = ranks.filter((rank): rank is number => rank !== 0 && rank !== "full");
+  const reduced = numbers.length === 0 ? [] : reduceRanks(sums, fits[0], numbers);
   return ranks.map((rank): StoredCorrection => {
-    const shared = { curves, most, lambda: Math.max(...fits.map((fit) => fit.lambda)), rank };
+    const shared = { curves, most, lambda: Math.max(...fits.map((fit) => fit.lambda)) };
     if (rank === 0) return { ...shared, matrices: [], offset: meansOf(sums) };
     if (rank === "full") return { ...shared, ...fullMatrix(site, fits) };
-    const { left, right, offset } = reduceRank(sums, fits[0], rank);
+    const { left, right, offset } = reduced[numbers.indexOf(rank)];
     const { outputChannels, storage } = site;
     const matrices = [
       storeMatrix(right, rank, columnsOf(site), storage),

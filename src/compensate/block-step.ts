@@ -32,12 +32,12 @@ type Solution =
   | { readonly kind: "try"; readonly options: readonly Option[] }
   | { readonly kind: "keep"; readonly correction: StoredCorrection };
 
-/** A correction as fitted on the halves, to be judged, and on everything, to be kept. */
+/** A correction as fitted on the halves, to be judged. */
 interface Option {
   readonly kind: number;
+  readonly rank: "full" | number;
   readonly bytes: number;
   readonly halves: readonly [StoredCorrection, StoredCorrection];
-  readonly whole: StoredCorrection;
 }
 
 type Found = readonly [BlockSums | BlockTrial];
@@ -112,12 +112,11 @@ function optionsOf(site: KindSite, found: BlockSums, curves: readonly Curves[]):
     const fitted = (sums: (typeof halves)[number]) =>
       sums === undefined ? [] : fitCorrections(site, sums, curves[kind], found, ranks);
     const [one, other] = halves.map(fitted);
-    const whole = fitted(totalOf(halves));
     return ranks.map((rank, i) => ({
       kind,
+      rank,
       bytes: bytesOfRank(site, rank, site.storage),
       halves: [one[i], other[i]],
-      whole: whole[i],
     }));
   });
 }
@@ -152,9 +151,18 @@ function decide(site: KindSite, found: BlockTrial, rounds: readonly Round<Found,
     const ratio = (error / before.judged).toFixed(3);
     return { kind: "skipped", reason: `on samples held back its error would be ${ratio} times what it is` };
   }
-  const remark = describe(site, chosen, before, after[options.indexOf(chosen)], rounds);
-  const solution = { kind: "keep", correction: chosen.whole } as const;
+  const correction = fitWhole(site, chosen, rounds);
+  const remark = describe(site, chosen, correction, before, after[options.indexOf(chosen)], rounds);
+  const solution = { kind: "keep", correction } as const;
   return { kind: "solved", solution, errorBefore: before.judged, errorAfter: error, remark };
+}
+
+/** The correction as fitted on everything. */
+function fitWhole(site: KindSite, { kind, rank }: Option, rounds: readonly Round<Found, Solution>[]): StoredCorrection {
+  const found = rounds.at(-1)?.found[0];
+  const sums = found?.kind === "sums" ? totalOf(found.halves[kind]) : undefined;
+  if (found?.kind !== "sums" || sums === undefined) throw new Error(`${site.label} was decided before it was measured`);
+  return fitCorrections(site, sums, curvesSeen(rounds)[kind], found, [rank])[0];
 }
 
 /** The smallest of those that do nearly as much as the best. */
@@ -167,7 +175,8 @@ function best(options: readonly Option[], errorOf: (option: Option) => number, b
 
 function describe(
   { kinds, norm }: KindSite,
-  { kind, bytes, whole }: Option,
+  { kind, rank, bytes }: Option,
+  { lambda }: StoredCorrection,
   before: BlockError,
   after: BlockError,
   rounds: readonly Round<Found, Solution>[],
@@ -176,9 +185,9 @@ function describe(
   const kurtosis = sums.kind === "sums" ? sums.kurtosis : { input: 0, error: 0 };
   const ratio = (key: keyof BlockError) => (after[key] / before[key]).toFixed(3);
   const judged = norm === undefined ? "" : `, ${ratio("judged")} behind the next normalization`;
-  const form = whole.rank === 0 ? "constant" : whole.rank === "full" ? "full" : `rank ${whole.rank}`;
+  const form = rank === 0 ? "constant" : rank === "full" ? "full" : `rank ${rank}`;
   const tails = `kurtosis ${round(kurtosis.input)} of the input, ${round(kurtosis.error)} of the error`;
-  return `${kinds[kind].name}, ${form}, ridge ${whole.lambda}: error ${ratio("raw")}${judged}; ${tails}; ${bytes} bytes`;
+  return `${kinds[kind].name}, ${form}, ridge ${lambda}: error ${ratio("raw")}${judged}; ${tails}; ${bytes} bytes`;
 }
 
 function round(value: number): string {

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { symmetricEigen } from "./eigen.js";
+import { leadingDirections, symmetricEigen } from "./eigen.js";
 
 const matrices = fc.integer({ min: 1, max: 9 }).chain((size) =>
   fc
@@ -43,6 +43,56 @@ describe("symmetricEigen", () => {
           }
         }
       }),
+    );
+  });
+});
+
+/** Matrices of few ranks, with the same eigenvalue many times, and with parts that have nothing to do with each other. */
+const special = fc.integer({ min: 2, max: 12 }).chain((size) =>
+  fc
+    .record({
+      diagonal: fc.array(fc.constantFrom(0, 1, 1, 3), { minLength: size, maxLength: size }),
+      column: fc.array(fc.constantFrom(0, 0, 1, -2), { minLength: size, maxLength: size }),
+    })
+    .map(({ diagonal, column }) => ({
+      size,
+      matrix: Float64Array.from({ length: size * size }, (_, at) => {
+        const [i, j] = [Math.floor(at / size), at % size];
+        return column[i] * column[j] + (i === j ? diagonal[i] : 0);
+      }),
+    })),
+);
+
+describe("leadingDirections", () => {
+  it("finds what can be seen by eye", () => {
+    const [along, across] = leadingDirections(Float64Array.of(2, 1, 1, 2), 2, 1);
+    expect(along).toBeCloseTo(across, 14);
+    expect(along ** 2).toBeCloseTo(0.5, 14);
+    expect([...leadingDirections(Float64Array.of(7), 1, 1)].map(Math.abs)).toEqual([1]);
+    expect([...leadingDirections(Float64Array.of(7), 1, 0)]).toEqual([]);
+  });
+
+  it("finds directions of length 1 at right angles that the matrix stretches by its largest eigenvalues", () => {
+    fc.assert(
+      fc.property(fc.oneof(matrices, special), fc.nat(), ({ size, matrix }, chosen) => {
+        const count = 1 + (chosen % size);
+        const { values } = symmetricEigen(matrix, size);
+        const directions = leadingDirections(matrix, size, count);
+        for (let i = 0; i < count; i++) {
+          const own = directions.subarray(i * size, (i + 1) * size);
+          for (let j = 0; j <= i; j++) {
+            let product = 0;
+            for (let k = 0; k < size; k++) product += own[k] * directions[j * size + k];
+            expect(Math.abs(product - (i === j ? 1 : 0))).toBeLessThan(1e-12);
+          }
+          for (let row = 0; row < size; row++) {
+            let image = 0;
+            for (let k = 0; k < size; k++) image += matrix[row * size + k] * own[k];
+            expect(Math.abs(image - values[i] * own[row])).toBeLessThan(1e-10);
+          }
+        }
+      }),
+      { numRuns: 300 },
     );
   });
 });

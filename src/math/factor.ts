@@ -156,17 +156,41 @@ function solveTransposed(factor: Float64Array, size: number, rows: Float64Array,
         rows[base + k] = value;
         for (let j = start; j < k; j++) rows[base + j] -= value * factor[k * size + j];
       }
-      let k = start;
-      for (; k + 4 <= end; k += 4) {
-        const [f0, f1, f2, f3] = [rows[base + k], rows[base + k + 1], rows[base + k + 2], rows[base + k + 3]];
-        const [m0, m1, m2, m3] = [k * size, (k + 1) * size, (k + 2) * size, (k + 3) * size];
-        for (let j = 0; j < start; j++) {
-          rows[base + j] -= f0 * factor[m0 + j] + f1 * factor[m1 + j] + f2 * factor[m2 + j] + f3 * factor[m3 + j];
-        }
-      }
-      for (; k < end; k++) {
-        for (let j = 0; j < start; j++) rows[base + j] -= rows[base + k] * factor[k * size + j];
-      }
+    }
+    for (let row = 0; row + 2 <= rowCount; row += 2) subtractSolved(factor, size, rows, row, row + 1, start, end);
+    if (rowCount % 2 === 1) subtractSolved(factor, size, rows, rowCount - 1, rowCount - 1, start, end);
+  }
+}
+
+/** Takes what elements `start` to `end` of two rows, or of one, explain off those before them: four of them at a time. */
+function subtractSolved(
+  factor: Float64Array,
+  size: number,
+  rows: Float64Array,
+  upper: number,
+  lower: number,
+  start: number,
+  end: number,
+): void {
+  const [one, other] = [upper * size, lower * size];
+  let k = start;
+  for (; k + 4 <= end && one !== other; k += 4) {
+    const [m0, m1, m2, m3] = [k * size, (k + 1) * size, (k + 2) * size, (k + 3) * size];
+    const [a0, a1, a2, a3] = [rows[one + k], rows[one + k + 1], rows[one + k + 2], rows[one + k + 3]];
+    const [b0, b1, b2, b3] = [rows[other + k], rows[other + k + 1], rows[other + k + 2], rows[other + k + 3]];
+    for (let j = 0; j < start; j++) {
+      const x0 = factor[m0 + j];
+      const x1 = factor[m1 + j];
+      const x2 = factor[m2 + j];
+      const x3 = factor[m3 + j];
+      rows[one + j] -= a0 * x0 + a1 * x1 + a2 * x2 + a3 * x3;
+      rows[other + j] -= b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3;
+    }
+  }
+  for (; k < end; k++) {
+    for (const base of one === other ? [one] : [one, other]) {
+      const value = rows[base + k];
+      for (let j = 0; j < start; j++) rows[base + j] -= value * factor[k * size + j];
     }
   }
 }

@@ -16,3 +16,23 @@ export function multiply(
   }
   return product;
 }
+
+/** The product of two rows of numbers, from one place on in each. Four sums at a time: one alone would wait for itself. */
+export function dotProduct(
+  left: Float64Array,
+  leftStart: number,
+  right: Float64Array,
+  rightStart: number,
+  length: number,
+): number {
+  let [sum0, sum1, sum2, sum3] = [0, 0, 0, 0];
+  let i = 0;
+  for (; i + 4 <= length; i += 4) {
+    sum0 += left[leftStart + i] * right[rightStart + i];
+    sum1 += left[leftStart + i + 1] * right[rightStart + i + 1];
+    sum2 += left[leftStart + i + 2] * right[rightStart + i + 2];
+    sum3 += left[leftStart + i + 3] * right[rightStart + i + 3];
+  }
+  for (; i < length; i++) sum0 += left[leftStart + i] * right[rightStart + i];
+  return sum0 + sum1 + sum2 + sum3;
+}

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { differenceOf, predict, type Rows, sumPairs } from "../../test/pair-sums.js";
 import { multiply } from "./multiply.js";
-import { addSums, fitLinear, type PairSums, reduceRank } from "./ridge.js";
+import { addSums, fitLinear, type PairSums, reduceRanks } from "./ridge.js";
 
 const rows = (columns: number, ...values: readonly number[]): Rows => ({ columns, values: Float64Array.from(values) });
 
@@ -57,14 +57,14 @@ const problems = fc
     }),
   );
 
-describe("reduceRank", () => {
+describe("reduceRanks", () => {
   it("is the fit itself at full rank, and worse the lower the rank", () => {
     fc.assert(
       fc.property(problems, ({ x, e }) => {
         const sums = sumPairs(x, e);
         const fit = fitLinear(sums, 0.05);
         const errors = Array.from({ length: e.columns + 1 }, (_, rank) => {
-          const { left, right, offset } = reduceRank(sums, fit, rank);
+          const { left, right, offset } = reduceRanks(sums, fit, [rank])[0];
           return penalized(x, e, sums, multiply(left, right, e.columns, rank, x.columns), offset, fit.lambda);
         });
         const best = penalized(x, e, sums, fit.slope, fit.offset, fit.lambda);
@@ -82,7 +82,7 @@ describe("reduceRank", () => {
       fc.property(problems, fc.array(entry, { minLength: 9, maxLength: 9 }), ({ x, e }, others) => {
         const sums = sumPairs(x, e);
         const fit = fitLinear(sums, 0.05);
-        const { left, right, offset } = reduceRank(sums, fit, 1);
+        const { left, right, offset } = reduceRanks(sums, fit, [1])[0];
         const own = penalized(x, e, sums, multiply(left, right, e.columns, 1, x.columns), offset, fit.lambda);
         const slope = multiply(others.slice(0, e.columns), others.slice(4, 4 + x.columns), e.columns, 1, x.columns);
         const mean = (sum: Float64Array, i: number) => sum[i] / sums.weight;

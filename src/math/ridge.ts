@@ -1,6 +1,6 @@
 import { leadingDirections } from "./eigen.js";
 import { factorize, solveFactored } from "./factor.js";
-import { multiply } from "./multiply.js";
+import { dotProduct, multiply } from "./multiply.js";
 
 /** Weighted sums over pairs of rows: x of K numbers, and e of O. */
 export interface PairSums {
@@ -105,35 +105,45 @@ function offsetOf({ weight, x, e }: PairSums, slope: Float64Array): Float64Array
 }
 
 /**
- * The best fit of a rank in the metric that the ridge fit itself minimises: for M with MᵀM = G + λI its outputs are
- * spanned by the first right singular vectors of M Wᵀ, which are the eigenvectors of W C.
+ * The best fits of some ranks in the metric that the ridge fit itself minimises: for M with MᵀM = G + λI their outputs are
+ * spanned by the first right singular vectors of M Wᵀ, which are the eigenvectors of W C. One decomposition serves them all.
  *
  * @param fit of full rank, from the same sums
+ * @returns a fit for each rank
  * @see docs/methods/qwt.md: a singular value decomposition of W itself would be optimal for white inputs only
  */
-export function reduceRank(sums: PairSums, fit: LinearFit, rank: number): LowRankFit {
+export function reduceRanks(sums: PairSums, fit: LinearFit, ranks: readonly number[]): readonly LowRankFit[] {
   const [columns, outputs] = [sums.x.length, sums.e.length];
-  const directions = leadingDirections(explainedProducts(sums, fit), outputs, rank);
-  const left = new Float64Array(outputs * rank);
-  for (let r = 0; r < rank; r++) {
-    for (let o = 0; o < outputs; o++) left[o * rank + r] = directions[r * outputs + o];
-  }
-  const right = multiply(directions, fit.slope, rank, outputs, columns);
-  return { left, right, offset: offsetOf(sums, multiply(left, right, outputs, rank, columns)) };
+  const most = Math.max(...ranks, 0);
+  const directions = leadingDirections(explainedProducts(sums, fit), outputs, most);
+  const right = multiply(directions, fit.slope, most, outputs, columns);
+  return ranks.map((rank) => {
+    const left = new Float64Array(outputs * rank);
+    for (let r = 0; r < rank; r++) {
+      for (let o = 0; o < outputs; o++) left[o * rank + r] = directions[r * outputs + o];
+    }
+    const own = right.slice(0, rank * columns);
+    return { left, right: own, offset: offsetOfProduct(sums, left, own) };
+  });
+}
+
+/** What the means ask for beside W = left · right. */
+function offsetOfProduct({ weight, x, e }: PairSums, left: Float64Array, right: Float64Array): Float64Array {
+  const rank = left.length / e.length;
+  const inside = multiply(right, x, rank, x.length, 1);
+  const explained = multiply(left, inside, e.length, rank, 1);
+  return e.map((sum, o) => (sum - explained[o]) / weight);
 }
 
 /** W C, which is symmetric. `[O, O]` */
-function explainedProducts(sums: PairSums, { slope }: LinearFit): Float64Array {
-  const { cross } = centre(sums);
-  const [columns, outputs] = [sums.x.length, sums.e.length];
+function explainedProducts({ weight, x, e, ex }: PairSums, { slope }: LinearFit): Float64Array {
+  const cross = withoutMeans(ex, e, x, weight);
+  const [columns, outputs] = [x.length, e.length];
   const products = new Float64Array(outputs * outputs);
   for (let i = 0; i < outputs; i++) {
     for (let j = 0; j <= i; j++) {
-      let sum = 0;
-      for (let k = 0; k < columns; k++) {
-        sum += slope[i * columns + k] * cross[j * columns + k] + slope[j * columns + k] * cross[i * columns + k];
-      }
-      products[i * outputs + j] = products[j * outputs + i] = sum / 2;
+      const product = dotProduct(slope, i * columns, cross, j * columns, columns);
+      products[i * outputs + j] = products[j * outputs + i] = product;
     }
   }
   return products;
