@@ -35,6 +35,8 @@ export class Cells {
       options: {
         shared: { type: "string", default: join("..", "shared") },
         cells: { type: "string" },
+        minutes: { type: "string" },
+        page: { type: "boolean", default: false },
         state: { type: "string", multiple: true, default: [join("dist", `${name}.json`)] },
         threads: { type: "string" },
       },
@@ -42,8 +44,11 @@ export class Cells {
     this.assets = join(values.shared, "assets");
     this.threads = values.threads === undefined ? availableParallelism() : Number(values.threads);
     this.machine = `${this.threads} ${this.threads === 1 ? "core" : "cores"} of ${cpus()[0].model.trim()}`;
-    /** Whether some cells are left out: then no page is written. */
-    this.isPart = values.cells !== undefined;
+    /** Whether some cells are left out. */
+    this.isPart = values.cells !== undefined || values.minutes !== undefined;
+    this.writesPage = !this.isPart || values.page;
+    /** No cell is begun after this time. */
+    this.end = values.minutes === undefined ? Number.POSITIVE_INFINITY : Date.now() + 60_000 * Number(values.minutes);
     this.wanted = new RegExp(values.cells ?? "");
     this.files = values.state;
     /** @type {Record<string, any>} */
@@ -54,7 +59,7 @@ export class Cells {
 
   /** @param {string} key @param {() => Promise<Record<string, any>>} work */
   async once(key, work) {
-    if (this.state[key] || !this.wanted.test(key)) return;
+    if (this.state[key] || !this.wanted.test(key) || Date.now() > this.end) return;
     this.state[key] = { ...(await work()), machine: this.machine };
     const [file] = this.files;
     const earlier = existsSync(file) ? readState(file) : {};

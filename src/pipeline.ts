@@ -14,8 +14,14 @@ import { lowerToIntegers } from "./quantize/lower.js";
 import { describeLayers } from "./quantize/quantize.js";
 import { defaultOf } from "./recipe/candidates.js";
 import type { Recipe } from "./recipe/recipe.js";
-import { type RunReport, recordActivations, recordLayers, recordSkipped } from "./report/run-report.js";
-import { chooseRecipe, kindOf, mostTrials, type RecipeChoice } from "./search.js";
+import {
+  type RunReport,
+  recordActivations,
+  recordLayers,
+  recordSkipped,
+  type TrialRecord,
+} from "./report/run-report.js";
+import { chooseRecipe, expectedTrials, kindOf, type RecipeChoice, type Trial } from "./search.js";
 import { describeRun } from "./shards/header.js";
 import type { ShardStatistics } from "./shards/statistics-file.js";
 import { version } from "./version.js";
@@ -76,7 +82,7 @@ async function quantizeSamples(task: QuantizeTask, read: Prefetched): Promise<Qu
   const onTried = (done: number) => progress("try", done);
   const search = { engine, plan: planned, calibration, recipe: task.recipe, samples, shards, checkpoint };
   // In a rehearsal there is nothing to choose by.
-  rehearsal?.noteTrials(mostTrials(task.recipe, kindOf(planned)));
+  rehearsal?.noteTrials(expectedTrials(task.recipe, kindOf(planned)));
   const { recipe, trials, taken }: RecipeChoice = rehearsal
     ? { recipe: defaultOf(task.recipe, kindOf(planned)), trials: [], taken: undefined }
     : await chooseRecipe({ ...search, onProgress: onTried });
@@ -122,11 +128,15 @@ async function quantizeSamples(task: QuantizeTask, read: Prefetched): Promise<Qu
       ),
       skipped: recordSkipped(plan.choice),
       activations: recordActivations(refined.groups),
-      trials: trials.map(({ name, kl, sqnrDb }) => ({ name, kl, sqnrDb, taken: name === taken })),
+      trials: trials.map((trial) => recordTrial(trial, taken)),
       steps: [...plan.prepared, ...refined.steps],
       warnings: [...plan.warnings, ...samples.warnings, ...checkpoint.warnings, ...check],
     },
   };
+}
+
+function recordTrial({ name, kl, sqnrDb, samples, gain }: Trial, taken: string | undefined): TrialRecord {
+  return { name, kl, sqnrDb, held: samples.length, taken: name === taken, ...(gain && { gain }) };
 }
 
 /** What decides the bytes of the result. */

@@ -18,7 +18,7 @@ import type { WalkOptions } from "./walk/walk.js";
 export interface Rehearsal {
   /** @returns how many of the samples of a run to run */
   samplesToRun(count: number, batchSize: number): number;
-  /** @param count how many recipes the whole run would try, at most, each fitted on some samples and tried on others */
+  /** @param count how often the whole run would quantize for a trial, about: fitted on some samples and tried on others */
   noteTrials(count: number): void;
   /** As `RefineOptions` has it. */
   replaceSteps(steps: readonly OpenStep[]): readonly OpenStep[];

@@ -20,6 +20,15 @@ export interface Trial {
   readonly sqnrDb: number;
   /** Of each sample: its divergence, and the squared error of its outputs by their mean square over all samples. */
   readonly samples: readonly { readonly kl: number; readonly error: number }[];
+  /** Beside what was best before it, on the same samples. */
+  readonly gain?: TrialGain;
+}
+
+/** By how much the error was lower, as a share of the other's, and the standard error of that. */
+export interface TrialGain {
+  readonly beside: string;
+  readonly share: number;
+  readonly standardError: number;
 }
 
 export interface RecipeChoice {
@@ -33,26 +42,34 @@ export interface RecipeChoice {
 
 /** Trials need not see all samples: these tell recipes apart. */
 const mostFitted = 64;
-const mostHeld = 64;
 /** With fewer, chance would choose. */
 const leastHeld = 4;
-/** A gain has to be so many times its standard error over the samples, or what stands first stays. */
-const leastCertainty = 1;
 
-/** The samples that a trial is fitted on and those that are held back from it; undefined where there are too few. */
-export function trialSamples(
-  indices: readonly number[],
-): { readonly fitted: readonly number[]; readonly held: readonly number[] } | undefined {
-  const fitted = indices.filter((_, i) => i % 2 === 0).slice(0, mostFitted);
-  const held = indices.filter((_, i) => i % 2 === 1).slice(0, mostHeld);
-  return held.length < leastHeld ? undefined : { fitted, held };
+/** The samples that a network is fitted on and those that are held back from it. */
+export interface Fold {
+  readonly fitted: readonly number[];
+  readonly held: readonly number[];
 }
 
-/** How many recipes are tried at most. */
-export function mostTrials(recipe: Recipe, kind: NetworkKind): number {
+/** One half of the samples held back from the other, both ways round; none where there are too few. */
+export function trialFolds(indices: readonly number[]): readonly Fold[] {
+  const halves = [0, 1].map((half) => indices.filter((_, i) => i % 2 === half).slice(0, mostFitted));
+  if (halves[1].length < leastHeld) return [];
+  return [
+    { fitted: halves[0], held: halves[1] },
+    { fitted: halves[1], held: halves[0] },
+  ];
+}
+
+/**
+ * How many networks are quantized for trials, about: one of each recipe, and those of the first and of one that is better
+ * than it the other way round too.
+ */
+export function expectedTrials(recipe: Recipe, kind: NetworkKind): number {
   const rounds = roundsOf(recipe, kind);
   const counts = rounds.map((round) => round.candidates(defaultOf(recipe, kind)).length);
-  return counts.reduce((sum, count) => sum + count, 0);
+  const count = counts.reduce((sum, own) => sum + own, 0);
+  return count > 1 ? count + 2 : count;
 }
 
 export function kindOf({ choice }: Plan): NetworkKind {
@@ -78,9 +95,10 @@ export interface SearchTask {
 }
 
 /**
- * Decides what a recipe leaves open: quantizes the network with each candidate on some of the samples and takes the one with
- * the smallest error at the outputs on others, as far as that is no chance. For classifiers, with outputs of up to two axes,
- * that is the divergence.
+ * Decides what a recipe leaves open: quantizes the network with each candidate on half of the samples and holds its outputs
+ * against the float network's on the other half. What seems better there is fitted and tried the other way round too, and
+ * takes the place of the best so far where its error is smaller on all samples together, as far as that is no chance. For
+ * classifiers, with outputs of up to two axes, the error is the divergence.
  *
  * @throws RecoupError as `quantizeNetwork`, and as `Checkpoint.trial`
  */
@@ -88,64 +106,122 @@ export async function chooseRecipe(task: SearchTask): Promise<RecipeChoice> {
   const { plan, calibration, recipe, onProgress } = task;
   const kind = kindOf(plan);
   const rounds = roundsOf(recipe, kind);
-  const chosen = trialSamples(calibration.indices);
-  if (rounds.length === 0 || chosen === undefined) {
-    return { recipe: defaultOf(recipe, kind), trials: [], taken: undefined };
+  const folds = trialFolds(calibration.indices);
+  const [first, ...others] = rounds.length === 0 ? [] : inOrder(rounds[0], recipe);
+  if (first === undefined || folds.length === 0) {
+    return { recipe: first?.candidate.recipe ?? recipe, trials: [], taken: undefined };
   }
   onProgress(0);
-  const count = mostTrials(recipe, kind);
-  const trials: Trial[] = [];
-  const attempt = async (candidate: Candidate): Promise<Tried> => {
-    const before = trials.length;
-    const number = String(before + 1).padStart(2, "0");
-    const progress = (done: number) => onProgress(Math.min(1, (before + done) / count));
-    const trial = await tryRecipe(task, candidate, chosen, number, progress);
-    trials.push(trial);
-    return { candidate, trial };
-  };
+  const count = expectedTrials(recipe, kind);
+  let done = 0;
   const rank = shapeOf(plan.types, plan.float.graph.outputs[0]?.name ?? "")?.length ?? 0;
-  let best: Tried | undefined;
-  for (const round of rounds) best = await bestOf(round, best, recipe, attempt, rank);
-  onProgress(1);
-  return { recipe: best?.candidate.recipe ?? recipe, trials, taken: best?.trial.name };
-}
-
-interface Tried {
-  readonly candidate: Candidate;
-  readonly trial: Trial;
-}
-
-async function bestOf(
-  { candidates, leastGain }: Round,
-  start: Tried | undefined,
-  recipe: Recipe,
-  attempt: (candidate: Candidate) => Promise<Tried>,
-  rank: number,
-): Promise<Tried | undefined> {
-  let best = start;
-  for (const candidate of candidates(start?.candidate.recipe ?? recipe)) {
-    const tried = await attempt(candidate);
-    if (best === undefined || isBetter(best.trial, tried.trial, leastGain, rank)) best = tried;
+  const contest: Contest = {
+    folds: folds.length,
+    rank,
+    async quantize(candidate, fold) {
+      const number = String(done + 1).padStart(2, "0");
+      const progress = (part: number) => onProgress(Math.min(1, (done + part) / count));
+      const trial = await tryRecipe(task, candidate, folds[fold], number, progress);
+      done++;
+      return trial;
+    },
+  };
+  let best = first;
+  const all = [first];
+  const challenge = async (other: Contender, round: Round) => {
+    all.push(other);
+    if (await isBetterOnAll(contest, best, other, round)) best = other;
+  };
+  for (const other of others) await challenge(other, rounds[0]);
+  for (const round of rounds.slice(1)) {
+    // What a round adds, it adds to what the one before has found.
+    for (const other of inOrder(round, best.candidate.recipe)) await challenge(other, round);
   }
-  return best;
+  onProgress(1);
+  const tried = all.filter(({ fits }) => fits.length > 0);
+  const trials = tried.map(({ fits, gain }) => ({ ...join(fits), ...(gain && { gain }) }));
+  return { recipe: best.candidate.recipe, trials, taken: trials.length > 0 ? best.candidate.name : undefined };
+}
+
+/** A candidate with what it led to so far. */
+interface Contender {
+  readonly candidate: Candidate;
+  /** Of the first folds. */
+  readonly fits: Trial[];
+  gain?: TrialGain;
+}
+
+function inOrder(round: Round, best: Recipe): readonly Contender[] {
+  return round.candidates(best).map((candidate) => ({ candidate, fits: [] }));
+}
+
+interface Contest {
+  readonly folds: number;
+  /** Of the first output. */
+  readonly rank: number;
+  quantize(candidate: Candidate, fold: number): Promise<Trial>;
 }
 
 /**
- * Whether a trial's error is smaller than another's by a share, and by more than the scatter over the samples explains.
- *
- * @param rank of the first output
+ * Whether a contender is better than the best so far on all folds together. What is not half as certain on the first of two does
+ * not see the other.
  */
-export function isBetter(before: Trial, after: Trial, leastGain: number, rank: number): boolean {
+async function isBetterOnAll(
+  { folds, rank, quantize }: Contest,
+  best: Contender,
+  other: Contender,
+  { leastGain, certainty }: Round,
+): Promise<boolean> {
+  for (let fold = 0; fold < folds; fold++) {
+    for (const { candidate, fits } of [best, other])
+      if (fits.length === fold) fits.push(await quantize(candidate, fold));
+    const beside = join(best.fits.slice(0, fold + 1));
+    const found = join(other.fits);
+    const { gain, mean, standardError } = gainOf(beside, found, rank);
+    if (Number.isFinite(gain / mean)) {
+      other.gain = { beside: beside.name, share: gain / mean, standardError: standardError / mean };
+    }
+    if (!isBetter(beside, found, { leastGain, certainty: (certainty * (fold + 1)) / folds, rank })) return false;
+  }
+  return true;
+}
+
+/** What is asked of a trial that takes the place of another. */
+export interface Bar {
+  /** Share of the other's error by which its own is smaller. */
+  readonly leastGain: number;
+  /** How many times its standard error over the samples the difference has to be. */
+  readonly certainty: number;
+  /** Of the first output. */
+  readonly rank: number;
+}
+
+/** Whether a trial's error is smaller than another's by a share, and by more than the scatter over the samples explains. */
+export function isBetter(before: Trial, after: Trial, { leastGain, certainty, rank }: Bar): boolean {
+  const { gain, mean, meanAfter, standardError } = gainOf(before, after, rank);
+  // What gave no numbers is worse than anything that gives some.
+  if (!Number.isFinite(mean)) return Number.isFinite(meanAfter);
+  return gain > leastGain * mean && gain > certainty * standardError;
+}
+
+function gainOf(before: Trial, after: Trial, rank: number) {
   // The softmax of a single value is one, whatever the value.
   const isClassifier = rank <= 2 && (before.kl > 0 || after.kl > 0);
   const errorsOf = ({ samples }: Trial) => samples.map(({ kl, error }) => (isClassifier ? kl : error));
   const [errors, others] = [errorsOf(before), errorsOf(after)];
   const gains = errors.map((error, i) => error - others[i]);
-  // What gave no numbers is worse than anything that gives some.
-  if (!Number.isFinite(meanOf(errors))) return Number.isFinite(meanOf(others));
   const gain = meanOf(gains);
   const variance = meanOf(gains.map((one) => (one - gain) ** 2)) / Math.max(gains.length - 1, 1);
-  return gain > leastGain * meanOf(errors) && gain > leastCertainty * Math.sqrt(variance);
+  return { gain, mean: meanOf(errors), meanAfter: meanOf(others), standardError: Math.sqrt(variance) };
+}
+
+/** Trials of one recipe on folds as one. */
+function join(fits: readonly Trial[]): Trial {
+  const [{ name }] = fits;
+  if (fits.length === 1) return fits[0];
+  const samples = fits.flatMap((fit) => fit.samples);
+  const ratio = meanOf(fits.map(({ sqnrDb }) => 10 ** (-sqnrDb / 10)));
+  return { name, kl: meanOf(fits.map(({ kl }) => kl)), sqnrDb: -10 * Math.log10(ratio), samples };
 }
 
 function meanOf(values: readonly number[]): number {
@@ -155,7 +231,7 @@ function meanOf(values: readonly number[]): number {
 async function tryRecipe(
   { engine, plan, calibration, samples, shards, checkpoint }: SearchTask,
   { name, recipe }: Candidate,
-  { fitted, held }: { readonly fitted: readonly number[]; readonly held: readonly number[] },
+  { fitted, held }: Fold,
   number: string,
   onProgress: (done: number) => void,
 ): Promise<Trial> {

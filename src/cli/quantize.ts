@@ -151,11 +151,19 @@ function summarize(model: string, output: string, { report, cost, elapsedMs }: Q
   ].join("\n");
 }
 
-function describeTrials(trials: Quantized["report"]["trials"]): readonly (readonly string[])[] {
-  return trials.map(({ name, taken, kl, sqnrDb }, i) => {
-    const figures = `${name}: KL ${formatNats(kl)}, ${describeDb(sqnrDb)} on samples held back`;
-    return [i === 0 ? "tried" : "", taken ? `${figures} (taken)` : figures];
+type Trials = Quantized["report"]["trials"];
+
+function describeTrials(trials: Trials): readonly (readonly string[])[] {
+  return trials.map(({ name, taken, kl, sqnrDb, held, gain }, i) => {
+    const figures = `${name}: KL ${formatNats(kl)}, ${describeDb(sqnrDb)} on ${held} samples held back`;
+    const told = gain === undefined ? figures : `${figures}, ${describeGain(gain)}`;
+    return [i === 0 ? "tried" : "", taken ? `${told} (taken)` : told];
   });
+}
+
+function describeGain({ beside, share, standardError }: NonNullable<Trials[number]["gain"]>): string {
+  const percent = (value: number) => Math.abs(100 * value).toFixed(1);
+  return `${percent(share)} ± ${percent(standardError)} % ${share < 0 ? "more" : "less"} error than ${beside}`;
 }
 
 function stepHelp(): string {

@@ -2,7 +2,7 @@ import { basename } from "node:path";
 import { latencyTurns } from "../compare/outputs.js";
 import { withPlace } from "../errors.js";
 import { quantizeModel } from "../pipeline.js";
-import { trialSamples } from "../search.js";
+import { trialFolds } from "../search.js";
 import { EngineMeter } from "./engine-meter.js";
 import { estimatePhases, peakBytes, type RunSize } from "./extrapolate.js";
 import { measure, samplesToMeasure } from "./measure.js";
@@ -122,6 +122,6 @@ export async function preflight(path: string, options: QuantizeOptions): Promise
 }
 
 function trialsOf(count: number, samples: number): RunSize["trials"] {
-  const trial = count === 0 ? undefined : trialSamples(Array.from({ length: samples }, (_, i) => i));
+  const [trial] = count === 0 ? [] : trialFolds(Array.from({ length: samples }, (_, i) => i));
   return trial && { count, fitted: trial.fitted.length, held: trial.held.length };
 }

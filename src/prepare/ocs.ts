@@ -83,6 +83,7 @@ export const outlierChannelSplitting = defineStep<typeof options, OcsSite, reado
   name: "ocs",
   summary: "outlier channel splitting: halves the input channels with the largest weights (costs weights and time)",
   outcome: "weights split",
+  isTried: true,
   options,
   sites({ float, types, plans }, { of, ratio, spend, split, repeat, clip, by, first }) {
     const { usable, unusable } = splittableWeights(float, plans, first);

@@ -12,6 +12,8 @@ export interface Round {
   candidates(best: Recipe): readonly Candidate[];
   /** A candidate has to lower the error by this share, or the best stays: what costs time or bytes has to pay. */
   readonly leastGain: number;
+  /** So many times its standard error over the samples the difference has to be, or the best stays: chance chooses nothing. */
+  readonly certainty: number;
 }
 
 /** What decides which recipes are worth a trial. */
@@ -29,6 +31,13 @@ type WeightRule = Exclude<Recipe["formats"][number]["weight"], "float">;
 /** What costs nothing when the model runs has to gain so much, what costs something so much. */
 const freeGain = 0.01;
 const costlyGain = 0.05;
+/**
+ * Divergences have long tails: a hundred samples tell recipes apart only that are far apart. What stands first came out best
+ * on networks of its kind, and several others may each beat it by chance.
+ */
+const certain = 2;
+/** What leaves something out may be less certain: it is the simpler recipe. */
+const likely = 1;
 
 /**
  * What a run tries before it starts: where a rounding leaves its target open, the targets; of steps that cost something, the
@@ -41,13 +50,16 @@ export function roundsOf(recipe: Recipe, kind: NetworkKind): readonly Round[] {
   const tried = recipe.steps.filter(({ use }) => steps.some(({ name, isTried }) => name === use && isTried));
   const hasOpenTarget = kind.isRoundable && leavesTargetOpen(recipe);
   if (!hasOpenTarget && tried.length === 0) return [];
+  // A step that costs something stays only where the error is smaller with it: without it nothing has to be certain.
   const without = (left: readonly StepRule[]): Round => ({
     leastGain: 0,
+    certainty: 0,
     candidates: (best) => [{ name: `without ${namesOf(left)}`, recipe: withSteps(best, remove(best.steps, left)) }],
   });
   return [
     {
       leastGain: 0,
+      certainty: certain,
       candidates: () => (hasOpenTarget ? targetsOf(recipe, kind) : [{ name: "as given", recipe }]),
     },
     ...tried.map((step) => without([step])),
@@ -66,68 +78,68 @@ function leavesTargetOpen({ formats }: Recipe): boolean {
   );
 }
 
-function targetsOf(recipe: Recipe, { isQuantized }: NetworkKind): readonly Candidate[] {
-  const targets = [isQuantized ? "unquantized" : "same", "float"] as const;
-  return targets.map((target) => ({ name: `target ${target}`, recipe: withTarget(recipe, target) }));
+function targetsOf(recipe: Recipe, kind: NetworkKind): readonly Candidate[] {
+  return targetsFor(kind).map((target) => ({ name: `target ${target}`, recipe: withTarget(recipe, target) }));
 }
 
-/** From the cheapest to the dearest; each round starts from what the one before has found. */
+/** What came out best on networks of the kind stands first. */
+function targetsFor({ hasProducts, isQuantized }: NetworkKind): readonly ("same" | "unquantized" | "float")[] {
+  const own = isQuantized ? "unquantized" : "same";
+  return hasProducts ? [own, "float"] : ["float", own];
+}
+
+/**
+ * From the cheapest to the dearest; each round starts from what the one before has found. What stands first came out best on
+ * networks of the kind: the others have to beat it.
+ */
 function automaticRounds(recipe: Recipe, kind: NetworkKind): readonly Round[] {
-  const prepared = kind.hasProducts && isLowBit(recipe) ? present([{ use: "layernorm" }]) : [];
   const isLow = isLowBit(recipe) || recipe.formats.some(({ weight }) => weight !== "float" && weight.bits < 4);
   const edges = recipe.edges ?? (isLow ? 8 : undefined);
-  const base = withSteps({ ...recipe, auto: false, edges }, prepared);
-  const own = kind.isQuantized ? "unquantized" : "same";
-  const corrected = (rounded: Recipe) => withSteps(rounded, [...rounded.steps, ...present([{ use: "bc" }])]);
-  const gptq = (target: string) => corrected(withRounding(base, target));
-  const add = (step: StepRule): Round => ({
-    leastGain: costlyGain,
-    candidates: (best) =>
-      present([step]).map((rule) => ({
-        name: `with ${namesOf([rule])}`,
-        recipe: withSteps(best, [...best.steps, rule]),
-      })),
-  });
+  const prepared = kind.hasProducts && isLowBit(recipe) ? present([{ use: "layernorm" }]) : [];
+  const base = withSteps({ ...recipe, auto: false, edges }, [...prepared, ...present([{ use: "bc" }])]);
+  const gptq = targetsFor(kind).map((target) => ({
+    name: `gptq, target ${target}, bc`,
+    recipe: withRounding(base, target),
+  }));
+  const nearest = { name: "rtn, bc", recipe: base };
+  const [best] = gptq;
+  const free = { leastGain: freeGain, certainty: certain };
+  const simpler = { leastGain: freeGain, certainty: likely };
+  const costly = { leastGain: costlyGain, certainty: certain };
   return [
-    {
-      leastGain: 0,
-      // What came out best on networks of this kind stands first: the others have to beat it.
-      candidates: () =>
-        [...(kind.hasProducts ? [own, "float"] : ["float", own])]
-          .map((target) => ({ name: `gptq, target ${target}, bc`, recipe: gptq(target) }))
-          .concat({ name: "rtn, bc", recipe: corrected(base) }),
-    },
-    {
-      leastGain: freeGain,
-      candidates: (best) => [
-        {
-          name: "without bc",
-          recipe: withSteps(
-            best,
-            best.steps.filter(({ use }) => use !== "bc"),
-          ),
-        },
-        ...prepared.map((step) => ({
-          name: `without ${namesOf([step])}`,
-          recipe: withSteps(
-            best,
-            best.steps.filter(({ use }) => use !== step.use),
-          ),
-        })),
-        ...rangesOf(best),
-      ],
-    },
-    add({ use: "qwt" }),
-    { ...add({ use: "nbc" }), candidates: (best) => replaceLinear(best) },
-    {
-      leastGain: freeGain,
-      candidates: (best) =>
-        present([{ use: "cat" }]).map((rule) => ({ name: "with cat", recipe: withSteps(best, [...best.steps, rule]) })),
-    },
+    // Eight bits leave little to gain, and rounding to nearest takes no time.
+    { ...free, candidates: () => (isEightBit(recipe) ? [nearest, best] : gptq) },
+    { ...simpler, candidates: (found) => found.steps.map((step) => withoutStep(found, step)) },
+    { ...free, candidates: rangesOf },
+    { ...costly, candidates: (found) => added(found, { use: "qwt" }) },
+    // Where a linear compensation does not pay, one with two more terms does not either.
+    { ...costly, candidates: (found) => (hasStep(found, "qwt") ? replaceLinear(found) : []) },
+    { ...free, candidates: (found) => added(found, { use: "cat" }) },
   ];
 }
 
-/** The bipolar form of a linear compensation in its place, or where there is none, added. */
+function added(best: Recipe, step: StepRule): readonly Candidate[] {
+  return present([step]).map((rule) => ({
+    name: `with ${namesOf([rule])}`,
+    recipe: withSteps(best, [...best.steps, rule]),
+  }));
+}
+
+function withoutStep(best: Recipe, { use }: StepRule): Candidate {
+  return {
+    name: `without ${use}`,
+    recipe: withSteps(
+      best,
+      best.steps.filter((step) => step.use !== use),
+    ),
+  };
+}
+
+function hasStep({ steps: chosen }: Recipe, use: string): boolean {
+  return chosen.some((step) => step.use === use);
+}
+
+/** The bipolar form of a linear compensation in its place. */
 function replaceLinear(best: Recipe): readonly Candidate[] {
   const others = best.steps.filter(({ use }) => use !== "qwt");
   return present([{ use: "nbc" }]).map((rule) => ({ name: "with nbc", recipe: withSteps(best, [...others, rule]) }));
@@ -154,12 +166,15 @@ function present(rules: readonly StepRule[]): readonly StepRule[] {
   return parseRecipe({ steps: [...known] }).steps;
 }
 
-/** Eight bits need no more than rounding to nearest, except where nothing has fewer. */
+function isEightBit({ formats }: Recipe): boolean {
+  return formats.every(({ weight }) => weight === "float" || weight.bits === 8);
+}
+
+/** Beside fewer bits, eight need no more than rounding to nearest. */
 function withRounding(recipe: Recipe, target: string): Recipe {
-  const weights = recipe.formats.flatMap(({ weight }) => (weight === "float" ? [] : [weight]));
-  const most = weights.every(({ bits }) => bits === 8) ? 8 : 7;
+  const isAll = isEightBit(recipe);
   return editWeights(recipe, (weight) =>
-    weight.bits > most ? weight : { ...weight, rounding: { use: "gptq", target } as never },
+    weight.bits === 8 && !isAll ? weight : { ...weight, rounding: { use: "gptq", target } as never },
   );
 }
 

@@ -85,6 +85,10 @@ export interface TrialRecord {
   /** In nats. */
   readonly kl: number;
   readonly sqnrDb: number;
+  /** On so many samples. */
+  readonly held: number;
+  /** By how much its error was lower than that of what was best before it, as a share of that, on the same samples. */
+  readonly gain?: { readonly beside: string; readonly share: number; readonly standardError: number };
 }
 
 /** @param sqnrDb of the weights, by their names */
