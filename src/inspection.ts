@@ -54,8 +54,8 @@ export interface PlannedLayer {
 /** @throws RecoupError what the engine throws for a model that does not load */
 export async function inspectModel(model: Model, recipe: Recipe, engine: Engine): Promise<Inspection> {
   const { float, types, choice, warnings } = await planModel(model, recipe, engine);
-  const layers = choice.layers.map(({ layer }) => layer.node);
-  const blocks = findLayerBlocks(float.graph, types, layers);
+  const layers = new Set(choice.layers.map(({ layer }) => layer.node));
+  const blocks = findLayerBlocks(float.graph, types, [...layers]);
   const { graph } = model;
   return {
     opset: opsetOf(model),
@@ -68,7 +68,7 @@ export async function inspectModel(model: Model, recipe: Recipe, engine: Engine)
     parameters: countParameters(model),
     blocks: blocks.map((block) => ({
       outputs: block.outputs,
-      layers: block.nodes.filter((node) => layers.includes(node)).length,
+      layers: block.nodes.filter((node) => layers.has(node)).length,
     })),
     quantized: choice.layers.map(({ layer, weight, activation, remarks }) => ({
       name: labelOf(layer.node),

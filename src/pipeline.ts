@@ -24,6 +24,7 @@ import {
 import { chooseRecipe, expectedTrials, kindOf, type RecipeChoice, type Trial } from "./search.js";
 import { describeRun } from "./shards/header.js";
 import type { ShardStatistics } from "./shards/statistics-file.js";
+import type { TensorStore } from "./tensor/tensor-store.js";
 import { version } from "./version.js";
 
 /** What a run is told; the same task gives the same bytes. */
@@ -37,6 +38,8 @@ export interface QuantizeTask {
   /** Where finished blocks are kept; nowhere where it is not given. */
   readonly checkpoint?: CheckpointOptions;
   readonly onProgress?: OnProgress;
+  /** Where codes of weights stay until the model is written; in memory where it is not given. */
+  readonly store?: TensorStore;
   /** Makes the run a rehearsal; the model is of use for its size only. */
   readonly rehearsal?: Rehearsal;
 }
@@ -105,6 +108,7 @@ async function quantizeSamples(task: QuantizeTask, read: Prefetched): Promise<Qu
     ranges: (find) => checkpoint.ranges(find).finally(() => read.close()),
     walk: await checkpoint.walk(),
     rehearsal,
+    store: task.store,
     onProgress: progress,
   });
   const { graph } = refinedModel;

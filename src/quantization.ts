@@ -12,6 +12,7 @@ import type { Recipe } from "./recipe/recipe.js";
 import { type Refined, refine, walkBatchSize } from "./refinement.js";
 import type { ShardStatistics } from "./shards/statistics-file.js";
 import type { OpenStep } from "./step/step.js";
+import type { TensorStore } from "./tensor/tensor-store.js";
 import type { WalkOptions } from "./walk/walk.js";
 
 /** A run over the first batches only, so that what it takes tells what the whole run would take. */
@@ -46,6 +47,8 @@ export interface NetworkTask {
   readonly ranges?: (find: () => Promise<ReadonlyMap<ValueName, Range>>) => Promise<ReadonlyMap<ValueName, Range>>;
   readonly walk?: Pick<WalkOptions, "finished" | "onBlock">;
   readonly rehearsal?: Rehearsal;
+  /** Where codes of weights stay until the model is written; in memory where it is not given. */
+  readonly store?: TensorStore;
   readonly onProgress: (phase: NetworkPhase, done: number) => void;
 }
 
@@ -79,13 +82,13 @@ export async function quantizeNetwork(task: NetworkTask): Promise<QuantizedNetwo
   };
   const ranges = await (task.ranges ?? ((find) => find()))(findRanges);
   onProgress("quantize", 0);
-  const quantized = quantize(plan.float, plan.choice, sites, ranges, recipe.storage);
+  const quantized = quantize(plan.float, plan.choice, sites, ranges, recipe.storage, task.store);
   onProgress("quantize", 1);
   const size = walkBatchSize(count, batchSize);
   const batches = inBatches(samples.read(run), size);
   const batchCount = Math.ceil(count / size);
   const refined = await refine(
-    { ...plan, engine, recipe, quantized, batches, batchCount },
+    { ...plan, engine, recipe, quantized, batches, batchCount, store: task.store },
     {
       ...task.walk,
       onProgress: (done) => onProgress("refine", done),

@@ -7,19 +7,20 @@ import type { ValueName } from "./graph/graph.js";
 import { type Model, withGraph } from "./graph/model.js";
 import { createNameSource } from "./graph/names.js";
 import { labelOf } from "./graph/node.js";
-import { applyPatch } from "./graph/patch.js";
+import { PatchBatch } from "./graph/patch-batch.js";
 import type { ValueTypes } from "./graph/value-types.js";
 import type { Range } from "./math/distribution.js";
 import type { LayerChoice } from "./quantize/choose-layers.js";
 import type { ActivationGroup } from "./quantize/group-activations.js";
 import type { QuantizedModel } from "./quantize/quantize.js";
-import { roundWeightToNearest, type WeightToRound, weightSqnr, writeRounded } from "./quantize/round-weights.js";
+import { putRounded, roundWeightToNearest, type WeightToRound, weightSqnr } from "./quantize/round-weights.js";
 import type { QuantizedRows } from "./quantize/weight.js";
 import type { Recipe } from "./recipe/recipe.js";
 import { gptqObstacle, gptqRounding, roundingName } from "./round/gptq.js";
 import { liveRanges, rangesName } from "./round/live-ranges.js";
 import type { OpenStep, SiteLayer } from "./step/step.js";
 
+import { inMemory, type TensorStore } from "./tensor/tensor-store.js";
 import type { SiteRecord, StepResult } from "./walk/solve-sites.js";
 import { mostHeldBeside, type WalkOptions, walk } from "./walk/walk.js";
 
@@ -39,6 +40,8 @@ export interface RefinementTask {
   readonly batches: AsyncIterable<NamedFeeds>;
   /** How many batches there are. */
   readonly batchCount: number;
+  /** Where codes of weights stay until the model is written; in memory where it is not given. */
+  readonly store?: TensorStore;
 }
 
 export interface RefineOptions extends WalkOptions {
@@ -152,13 +155,13 @@ interface Unfit {
 }
 
 /** Rounds to nearest what cannot be rounded by the input of its layers. */
-function roundUnfit({ float, types, quantized }: RefinementTask): Unfit {
+function roundUnfit({ float, types, quantized, store = inMemory }: RefinementTask): Unfit {
   const names = createNameSource(quantized.model.graph);
-  const shared = new Map<string, ValueName>();
+  const batch = new PatchBatch(quantized.model.graph, "round weights to nearest");
+  const writing = { names, shared: new Map<string, ValueName>(), store };
   const waiting: WeightToRound[] = [];
   const rounded = new Map<ValueName, number>();
   const records: SiteRecord[] = [];
-  let { graph } = quantized.model;
   for (const weight of quantized.unrounded) {
     const obstacle = gptqObstacle(float.graph, types, weight);
     if (obstacle === undefined) {
@@ -166,12 +169,12 @@ function roundUnfit({ float, types, quantized }: RefinementTask): Unfit {
       continue;
     }
     const rows = roundWeightToNearest(weight);
-    graph = applyPatch(graph, writeRounded(graph, weight, rows, names, shared));
+    putRounded(batch, weight, rows, writing);
     rounded.set(weight.weight, weightSqnr(weight, rows));
     const label = labelOf(weight.plans[0].layer.node);
     records.push({ label, kind: "skipped", reason: `rounded to nearest: ${obstacle}` });
   }
-  return { model: withGraph(quantized.model, graph), waiting, rounded, records };
+  return { model: withGraph(quantized.model, batch.finish()), waiting, rounded, records };
 }
 
 /** The steps of a recipe that go on the walk, in its order. */

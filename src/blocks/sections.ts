@@ -172,7 +172,7 @@ class Network {
       if (nodes.has(node)) continue;
       if (isOperator(node, ...randomOperators)) return undefined;
       nodes.add(node);
-      open.push(...readsOf(node));
+      for (const read of readsOf(node)) open.push(read);
     }
     return { nodes: this.#graph.nodes.filter((node) => nodes.has(node)), sides: [...sides] };
   }

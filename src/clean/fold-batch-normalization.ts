@@ -27,7 +27,7 @@ export const foldBatchNormalization: CleanPass = {
       if (round.patches.length === 0) {
         return { model: changed.length > 0 ? current : model, changed, skipped: round.skipped };
       }
-      changed.push(...round.patches.map((patch) => patch.label));
+      for (const { label } of round.patches) changed.push(label);
       current = withGraph(current, applyPatch(current.graph, joinPatches(foldBatchNormalization.name, round.patches)));
     }
   },

@@ -105,6 +105,6 @@ function keepSources(graph: Graph, value: ValueName, foldable: Set<Node>): void 
   const open = [value];
   for (let next = open.pop(); next !== undefined; next = open.pop()) {
     const producer = graph.producer(next);
-    if (producer !== undefined && foldable.delete(producer)) open.push(...producer.inputs);
+    if (producer !== undefined && foldable.delete(producer)) for (const input of producer.inputs) open.push(input);
   }
 }

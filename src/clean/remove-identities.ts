@@ -1,4 +1,4 @@
-import { type Graph, type Node, subgraphsOf, type ValueName } from "../graph/graph.js";
+import { type Graph, type Node, readsOf, subgraphsOf, type ValueName } from "../graph/graph.js";
 import { opsetOf, withGraph } from "../graph/model.js";
 import { collectNames } from "../graph/names.js";
 import { labelOf } from "../graph/node.js";
@@ -28,9 +28,10 @@ export const removeIdentities: CleanPass = {
     for (;;) {
       const found = findPassing({ graph, opset: opsetOf(model), types });
       const inner = found.filter(({ from }) => !graph.isOutput(from));
-      const patch = inner.length > 0 ? bypass(inner) : renameProducer(graph, found);
+      const patch = inner.length > 0 ? bypass(inner) : renameProducers(graph, found);
       if (patch === undefined) break;
-      changed.push(...(patch.remove ?? []).filter((node) => isAmong(found, node)).map(describe));
+      const passing = new Set(found.map(({ node }) => node));
+      for (const node of patch.remove ?? []) if (passing.has(node)) changed.push(describe(node));
       graph = applyPatch(graph, patch);
     }
     return { model: changed.length > 0 ? withGraph(model, graph) : model, changed, skipped: [] };
@@ -69,24 +70,29 @@ function bypass(found: readonly Passing[]): GraphPatch {
   return { label: removeIdentities.name, remove: found.map(({ node }) => node), redirect };
 }
 
-/** One node that writes a graph output goes, and the producer of what it passes on writes the output. */
-function renameProducer(graph: Graph, found: readonly Passing[]): GraphPatch | undefined {
+/**
+ * Nodes that write graph outputs go, and the producers of what they pass on write the outputs: as many at once as do not
+ * touch each other's nodes.
+ */
+function renameProducers(graph: Graph, found: readonly Passing[]): GraphPatch | undefined {
+  const remove = new Set<Node>();
+  const add: Node[] = [];
+  const redirect = new Map<ValueName, ValueName>();
   for (const { node, from, to } of found) {
     const producer = graph.producer(to);
     if (producer === undefined || graph.isOutput(to)) continue;
-    const outputs = producer.outputs.map((output) => (output === to ? from : output));
-    return {
-      label: removeIdentities.name,
-      remove: [node, producer],
-      add: [{ ...producer, outputs }],
-      redirect: new Map([[to, from]]),
-    };
+    const isTouched = remove.has(node) || remove.has(producer) || readsAny(producer, redirect);
+    // What is redirected must be read by nodes that stay.
+    if (isTouched || graph.consumers(to).some((reader) => reader !== node && remove.has(reader))) continue;
+    remove.add(node).add(producer);
+    add.push({ ...producer, outputs: producer.outputs.map((output) => (output === to ? from : output)) });
+    redirect.set(to, from);
   }
-  return undefined;
+  return add.length === 0 ? undefined : { label: removeIdentities.name, remove: [...remove], add, redirect };
 }
 
-function isAmong(found: readonly Passing[], node: Node): boolean {
-  return found.some((passing) => passing.node === node);
+function readsAny(node: Node, redirect: ReadonlyMap<ValueName, ValueName>): boolean {
+  return [...readsOf(node)].some((value) => redirect.has(value));
 }
 
 function describe(node: Node): string {

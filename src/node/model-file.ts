@@ -12,8 +12,8 @@ import {
   rmSync,
   writeSync,
 } from "node:fs";
-import { basename, dirname, join } from "node:path";
-import { RecoupError, withPlace } from "../errors.js";
+import { basename, dirname, join, resolve } from "node:path";
+import { type Place, RecoupError, withPlace } from "../errors.js";
 import type { Model } from "../graph/model.js";
 import type { ExternalReader } from "../onnx/external-data.js";
 import { type EncodedModel, encodeModel, readModel } from "../onnx/model.js";
@@ -28,9 +28,11 @@ export interface WriteOptions {
    * 2 GiB, and some readers hold a message twice.
    */
   readonly inlineLimit?: number;
+  /** Leaves tensors that stand in files of this folder there: a runtime that is told of the folder finds them. */
+  readonly inPlace?: string;
 }
 
-const defaultInlineLimit = 1.5e9;
+export const defaultInlineLimit = 1.5e9;
 
 /** Small chunks are gathered to this many bytes before they are written. */
 const gatheredBytes = 2 ** 20;
@@ -74,6 +76,8 @@ export function sizeOfModelFile(model: Model, options: WriteOptions = {}): numbe
 }
 
 function encodeFile(name: string, model: Model, options: WriteOptions): EncodedModel {
+  const { inPlace } = options;
+  if (inPlace !== undefined) return encodeModel(model, { inPlace });
   const tensorBytes = [...model.graph.initializers.values()].reduce((sum, tensor) => sum + tensor.sizeBytes, 0);
   const isLarge = tensorBytes > (options.inlineLimit ?? defaultInlineLimit);
   return encodeModel(model, isLarge ? { externalLocation: `${name}.data` } : {});
@@ -107,39 +111,59 @@ export function readWholeFile(path: string): Uint8Array {
 /** Opening a named pipe would wait for its writer; the other flag is missing on Windows. */
 const readFlags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
 
+function externalFilesBeside(modelPath: string): ExternalReader {
+  const folder = resolve(dirname(modelPath));
+  return {
+    folder,
+    read: (location, offset, sizeBytes, place) =>
+      withExternalFile(folder, location, offset + sizeBytes, { file: modelPath, field: place }, (file) =>
+        readRange(file, offset, sizeBytes),
+      ),
+  };
+}
+
+/**
+ * Makes sure that a runtime which opens a file of tensors itself opens nothing that would not be read here.
+ *
+ * @param end how far into the file the tensors reach
+ * @throws RecoupError `onnx/external-data`
+ */
+export function checkExternalFile(folder: string, location: string, end: number): void {
+  withExternalFile(folder, location, end, {}, () => {});
+}
+
 /**
  * A model names its files itself, and it may be anybody's: only a plain file in the model's own folder is read, reached
  * without a link and known by no other name.
  */
-function externalFilesBeside(modelPath: string): ExternalReader {
-  return {
-    read(location, offset, sizeBytes, place) {
-      const refuse = (message: string, cause?: unknown) => {
-        const where = { file: modelPath, field: place };
-        return new RecoupError("onnx/external-data", `stands in ${location}, ${message}`, where, { cause });
-      };
-      let file: number | undefined;
-      try {
-        const path = join(realpathSync(dirname(modelPath)), location);
-        if (realpathSync(path) !== path) throw refuse("which is a link or stands behind one: copy the file");
-        file = openSync(path, readFlags | (constants.O_NOFOLLOW ?? 0));
-        const stats = fstatSync(file);
-        if (!stats.isFile()) throw refuse("which is no file");
-        if (stats.nlink > 1) throw refuse(`which has ${stats.nlink} names (hard links): copy the file`);
-        if (offset + sizeBytes > stats.size) {
-          throw refuse(`at bytes ${offset} to ${offset + sizeBytes}, but the file has ${stats.size}`);
-        }
-        return readRange(file, offset, sizeBytes);
-      } catch (error) {
-        throw error instanceof RecoupError ? error : refuse("which cannot be read", error);
-      } finally {
-        if (file !== undefined) closeSync(file);
-      }
-    },
-  };
+function withExternalFile<Result>(
+  folder: string,
+  location: string,
+  end: number,
+  where: Place,
+  use: (file: number) => Result,
+): Result {
+  const refuse = (message: string, cause?: unknown) =>
+    new RecoupError("onnx/external-data", `stands in ${location}, ${message}`, where, { cause });
+  let file: number | undefined;
+  try {
+    const path = join(realpathSync(folder), location);
+    if (realpathSync(path) !== path) throw refuse("which is a link or stands behind one: copy the file");
+    file = openSync(path, readFlags | (constants.O_NOFOLLOW ?? 0));
+    const stats = fstatSync(file);
+    if (!stats.isFile()) throw refuse("which is no file");
+    if (stats.nlink > 1) throw refuse(`which has ${stats.nlink} names (hard links): copy the file`);
+    if (end > stats.size) throw refuse(`up to byte ${end}, but the file has ${stats.size}`);
+    return use(file);
+  } catch (error) {
+    throw error instanceof RecoupError ? error : refuse("which cannot be read", error);
+  } finally {
+    if (file !== undefined) closeSync(file);
+  }
 }
 
-function readRange(file: number, offset: number, sizeBytes: number): Uint8Array {
+/** @throws RecoupError `file/unreadable` where the file ends early */
+export function readRange(file: number, offset: number, sizeBytes: number): Uint8Array {
   const bytes = new Uint8Array(sizeBytes);
   let position = 0;
   while (position < sizeBytes) {

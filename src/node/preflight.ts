@@ -13,6 +13,7 @@ import { PhaseClock } from "./phase-clock.js";
 import { filesRead, type QuantizeOptions } from "./quantize.js";
 import { openRecipe } from "./recipe-file.js";
 import { createRuntimeEngine, defaultMemoryBytes } from "./runtime-engine.js";
+import { ScratchTensors } from "./scratch-tensors.js";
 import { SolveClock } from "./solve-clock.js";
 import { readShards } from "./statistics-files.js";
 
@@ -75,7 +76,8 @@ export async function preflight(path: string, options: QuantizeOptions): Promise
     let trialCount = 0;
     const noteTrials = (count: number) => (trialCount = count);
     const rehearsal = { samplesToRun, noteTrials, replaceSteps: solving.replaceSteps };
-    const task = { model: source.model, recipe, samples, engine, shards, onProgress: clock.enter, rehearsal };
+    const store = new ScratchTensors();
+    const task = { model: source.model, recipe, samples, engine, shards, store, onProgress: clock.enter, rehearsal };
     const { model, report } = await quantizeModel(task);
     await engine.close();
     clock.enter("measure", 0);

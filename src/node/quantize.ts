@@ -13,6 +13,7 @@ import { checkModelOutput, openDataFor, openModel } from "./model-source.js";
 import { PhaseClock, type RunPhase } from "./phase-clock.js";
 import { openRecipe, type RecipeOptions } from "./recipe-file.js";
 import { createRuntimeEngine } from "./runtime-engine.js";
+import { ScratchTensors } from "./scratch-tensors.js";
 import { readShards } from "./statistics-files.js";
 
 export interface QuantizeOptions extends RecipeOptions {
@@ -86,7 +87,8 @@ async function quantizeOn(engine: Engine, path: string, options: QuantizeOptions
   const { threads, signal } = options;
   const clock = new PhaseClock(options.onProgress);
   try {
-    const task = { model: source.model, recipe, samples, engine, shards, checkpoint, onProgress: clock.enter };
+    const store = new ScratchTensors();
+    const task = { model: source.model, recipe, samples, engine, shards, checkpoint, store, onProgress: clock.enter };
     const { model, report } = await quantizeModel(task);
     // What follows runs in processes of its own, beside which this one would take memory.
     await engine.close();

@@ -25,7 +25,14 @@ export type Mail =
 export type Named<T> = readonly (readonly [name: string, value: T])[];
 
 export type Request =
-  | { readonly kind: "open"; readonly path: string; readonly mode: RunMode; readonly threads: number | undefined }
+  | {
+      readonly kind: "open";
+      readonly path: string;
+      readonly mode: RunMode;
+      readonly threads: number | undefined;
+      /** Where the files stand that hold the model's tensors; beside the model where it is not given. */
+      readonly tensorFolder: string | undefined;
+    }
   | {
       readonly kind: "run";
       readonly session: number;

@@ -5,7 +5,7 @@
  * Arguments: the folder of the temporary files, the number after which held tensors are numbered, and how many bytes of
  * them stay in memory.
  */
-import { rmSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { InferenceSession, Tensor as RuntimeTensor } from "onnxruntime-node";
 import type { HeldTensor, RunMode } from "../engine/engine.js";
 import { RecoupError } from "../errors.js";
@@ -54,7 +54,7 @@ for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => {});
 async function answer(request: Request): Promise<Reply> {
   switch (request.kind) {
     case "open":
-      return open(request.path, request.mode, request.threads);
+      return open(request);
     case "run":
       return run(request);
     case "hold": {
@@ -90,16 +90,20 @@ const settingsOf: Readonly<Record<RunMode, InferenceSession.SessionOptions>> = {
   plain: { graphOptimizationLevel: "disabled", extra: { session: { disable_prepacking: "1" } } },
 };
 
-async function open(path: string, mode: RunMode, threads: number | undefined): Promise<Reply> {
+async function open({ path, mode, threads, tensorFolder }: Extract<Request, { kind: "open" }>): Promise<Reply> {
   const start = performance.now();
-  const session = await InferenceSession.create(path, {
+  const options: InferenceSession.SessionOptions = {
     executionProviders: ["cpu"],
     intraOpNumThreads: threads ?? 0,
     interOpNumThreads: 1,
     // Errors only: warnings about models are the report's business, and stderr belongs to the tool.
     logSeverityLevel: 3,
     ...settingsOf[mode],
-  });
+  };
+  const session =
+    tensorFolder === undefined
+      ? await InferenceSession.create(path, options)
+      : await InferenceSession.create(readFileSync(path), withTensorFolder(options, tensorFolder));
   const elapsedMs = performance.now() - start;
   lastSession++;
   sessions.set(lastSession, session);
@@ -110,6 +114,13 @@ async function open(path: string, mode: RunMode, threads: number | undefined): P
     outputs: session.outputMetadata.map(toValue),
     elapsedMs,
   };
+}
+
+/** The runtime looks for tensors in another folder than the model's only where it is given the model as bytes. */
+function withTensorFolder(options: InferenceSession.SessionOptions, folder: string): InferenceSession.SessionOptions {
+  const extra: { readonly session?: object } = options.extra ?? {};
+  const session = { ...extra.session, model_external_initializers_file_folder_path: folder };
+  return { ...options, extra: { ...extra, session } };
 }
 
 async function run(request: Extract<Request, { kind: "run" }>): Promise<Reply> {

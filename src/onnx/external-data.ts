@@ -12,6 +12,8 @@ export interface ExternalLocation {
 
 /** Gives the bytes of tensors that stand outside the model file. */
 export interface ExternalReader {
+  /** The model's folder, where the files are on disk: a runtime can read them itself. */
+  readonly folder?: string;
   /**
    * @param place the tensor, for errors
    * @throws RecoupError `onnx/external-data` where the file is missing, outside the model's folder or too short

@@ -7,7 +7,7 @@ import { type ExternalLocation, type ExternalReader, externalAlignment, noExtern
 import { FunctionProtoSchema, OperatorSetIdProtoSchema, StringStringEntryProtoSchema } from "./gen/onnx_pb.js";
 import { encodeGraph, inlineAll, type Placement, readGraph } from "./graph.js";
 import { looksLikeText, refuseOtherFiles } from "./other-files.js";
-import { refuseExternalTensors } from "./references.js";
+import { isInFolder, refuseExternalTensors } from "./references.js";
 import {
   bodyOf,
   bytesOfChunk,
@@ -48,6 +48,8 @@ export interface EncodedModel {
 export interface EncodeOptions {
   /** Puts large tensors into a file of this name beside the model. */
   readonly externalLocation?: string;
+  /** Leaves tensors that stand in files of this folder there: only whoever looks for files in that folder can read the model. */
+  readonly inPlace?: string;
 }
 
 /** Tensors below this size in bytes stay in the model file, whatever the options say. */
@@ -95,7 +97,7 @@ export function readModel(bytes: Uint8Array, external: ExternalReader = noExtern
 /** The model as bytes to write: what nobody changed as it was read, record by record. */
 export function encodeModel(model: Model, options: EncodeOptions = {}): EncodedModel {
   const store = options.externalLocation === undefined ? undefined : new ExternalStore(options.externalLocation);
-  const placement: Placement = store ? (_name, tensor) => store.place(tensor) : inlineAll;
+  const placement = placementOf(options.inPlace, store);
   const graph = encodeGraph(model.graph, placement);
   const origin = model.origin as ModelOrigin | undefined;
   const changed = changedFields(model, origin);
@@ -197,6 +199,11 @@ function readFunction(message: Uint8Array): string {
   const key = `${domain}::${name}`;
   refuseExternalTensors("function", message, key);
   return key;
+}
+
+function placementOf(inPlace: string | undefined, store: ExternalStore | undefined): Placement {
+  if (inPlace === undefined) return store ? (_name, tensor) => store.place(tensor) : inlineAll;
+  return (_name, tensor) => (isInFolder(tensor, inPlace) ? tensor.external : store?.place(tensor));
 }
 
 /** Collects large tensors for the external file, each at an address that a runtime can map. */

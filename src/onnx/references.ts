@@ -1,7 +1,7 @@
 import { RecoupError } from "../errors.js";
 import type { Attribute, Graph, Node } from "../graph/graph.js";
 import type { Tensor } from "../tensor/tensor.js";
-import { isFileTensor, isStoredOutside } from "./tensor.js";
+import { type FileTensor, isFileTensor, isStoredOutside, type TensorOnDisk } from "./tensor.js";
 import { bodyOf, cutRecords, malformed } from "./wire.js";
 
 /** The files beside the model that hold some of a graph's tensors: bytes as they were read only hold beside them. */
@@ -28,6 +28,38 @@ export function filesOfAttribute(attribute: Attribute): ReadonlySet<string> {
 
 function filesOfTensor(tensor: Tensor): ReadonlySet<string> {
   return isFileTensor(tensor) && tensor.externalFiles.length > 0 ? new Set(tensor.externalFiles) : none;
+}
+
+/** Tensors of a graph that stand in files beside a model, with nothing of them in memory. */
+export interface TensorsInPlace {
+  readonly folder: string;
+  /** How far into each file, by its name in the folder, they reach. */
+  readonly ends: ReadonlyMap<string, number>;
+  /** Bytes of all other initializers. */
+  readonly otherBytes: number;
+}
+
+/** What of a graph's initializers stands on disk, in the folder of the first that does. */
+export function tensorsInPlace({ initializers }: Graph): TensorsInPlace | undefined {
+  let folder: string | undefined;
+  let otherBytes = 0;
+  const ends = new Map<string, number>();
+  for (const tensor of initializers.values()) {
+    folder ??= isFileTensor(tensor) ? tensor.external?.folder : undefined;
+    if (folder === undefined || !isInFolder(tensor, folder)) otherBytes += tensor.sizeBytes;
+    else {
+      const { location, offset } = tensor.external;
+      ends.set(location, Math.max(ends.get(location) ?? 0, offset + tensor.sizeBytes));
+    }
+  }
+  return folder === undefined ? undefined : { folder, ends, otherBytes };
+}
+
+/** Whether the elements of a tensor stand in a file of a folder. */
+export function isInFolder(tensor: Tensor, folder: string): tensor is FileTensor & { external: TensorOnDisk } {
+  if (!isFileTensor(tensor) || tensor.external?.folder !== folder) return false;
+  // Whoever reads it hears that the lengths differ.
+  return (tensor.external.length ?? tensor.sizeBytes) === tensor.sizeBytes;
 }
 
 const none: ReadonlySet<string> = new Set();

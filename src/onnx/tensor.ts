@@ -47,6 +47,14 @@ export interface FileTensor extends Tensor {
   readonly message: Uint8Array;
   /** The files that hold its elements, relative to the model's folder; none where the model file itself does. */
   readonly externalFiles: readonly string[];
+  /** Where in such a file they stand, for a tensor that is stored whole in one. */
+  readonly external?: TensorOnDisk;
+}
+
+/** A place in a file that stays there as long as the model is used. */
+export interface TensorOnDisk extends ExternalLocation {
+  /** The model's folder; not given for models whose files are on no disk. */
+  readonly folder?: string;
 }
 
 export interface NamedTensor {
@@ -89,7 +97,8 @@ export function readTensor(message: Uint8Array, path: string, external: External
     return cached;
   };
   const externalFiles = location ? [location.location] : [];
-  return { name, tensor: { name, type, shape, sizeBytes, bytes, message, externalFiles } };
+  const onDisk = location && { ...location, folder: external.folder };
+  return { name, tensor: { name, type, shape, sizeBytes, bytes, message, externalFiles, external: onDisk } };
 }
 
 /** Whether the elements of a `TensorProto` stand in another file. */

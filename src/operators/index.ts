@@ -1,4 +1,4 @@
-import { type Graph, type Node, subgraphsOf } from "../graph/graph.js";
+import { type Graph, type Node, subgraphsOf, type ValueName } from "../graph/graph.js";
 import { isOperator, operatorName } from "../graph/node.js";
 import type { ValueTypes } from "../graph/value-types.js";
 import { isFloatType } from "../tensor/element-type.js";
@@ -39,14 +39,21 @@ export function findLayers(graph: Graph, types: ValueTypes): FoundLayers {
   const products: ActivationProduct[] = [];
   const rejected: Rejected[] = [];
   const transposes = new Set<Node>();
+  const captured = new Map<ValueName, boolean>();
+  const isTaken = (weight: ValueName) => {
+    const known = captured.get(weight) ?? isCaptured(graph, weight);
+    captured.set(weight, known);
+    return known;
+  };
   for (const node of graph.nodes) {
     const found = familyOf(node)?.describe(node, graph, types) ?? [];
     if ("reason" in found) rejected.push(found);
     else {
-      const captured = found.filter((layer) => isCaptured(graph, layer.weight));
-      for (const layer of captured) rejected.push({ node, reason: `a subgraph reads ${layer.weight} too` });
-      layers.push(...found.filter((layer) => !captured.includes(layer)));
-      for (const { transpose } of found) if (transpose) transposes.add(transpose);
+      for (const layer of found) {
+        if (isTaken(layer.weight)) rejected.push({ node, reason: `a subgraph reads ${layer.weight} too` });
+        else layers.push(layer);
+        if (layer.transpose) transposes.add(layer.transpose);
+      }
       if (found.length > 0) continue;
       const inside = countInBodies(node, graph);
       if (inside > 0) {

@@ -1,3 +1,4 @@
+import { DecidedValues, type DecisionRule } from "../graph/decided-values.js";
 import type { Graph, Node, ValueName } from "../graph/graph.js";
 import { isOperator } from "../graph/node.js";
 import { float32Values } from "../tensor/tensor.js";
@@ -8,12 +9,22 @@ import { selectedInputs } from "./selecting.js";
  * as exponentials over their sum counts too, and shares of rows without any that are set to zero.
  */
 export function holdsShares(graph: Graph, value: ValueName): boolean {
+  const decided = sharesIn.get(graph) ?? new DecidedValues((next, known) => decideShares(graph, next, known));
+  sharesIn.set(graph, decided);
+  return decided.of(value);
+}
+
+/** Graphs never change, and it is asked of each value on the way. */
+const sharesIn = new WeakMap<Graph, DecidedValues>();
+
+function decideShares(graph: Graph, ...[value, known]: Parameters<DecisionRule>): ReturnType<DecisionRule> {
   const producer = graph.producer(value);
   if (producer === undefined) return false;
   if (isOperator(producer, "Softmax") || isShareOfSum(graph, producer)) return true;
   const [, ...chosen] = isOperator(producer, "Where") ? producer.inputs : [];
   const sources = selectedInputs(producer, graph) ?? chosen.filter((input) => !isZero(graph, input));
-  return sources.length > 0 && sources.every((source) => holdsShares(graph, source));
+  const open = sources.filter((source) => known(source) === undefined);
+  return open.length > 0 ? open : sources.length > 0 && sources.every(known);
 }
 
 function isShareOfSum(graph: Graph, node: Node): boolean {

@@ -1,3 +1,4 @@
+import { DecidedValues, type DecisionRule } from "../graph/decided-values.js";
 import type { Graph, Node, ValueName } from "../graph/graph.js";
 import { isOperator } from "../graph/node.js";
 import { elementTypeOf, type ValueTypes } from "../graph/value-types.js";
@@ -47,8 +48,9 @@ class ActivationPlanner {
   readonly #integerNodes: ReadonlySet<Node>;
   readonly #formats = new Map<ValueName, ActivationFormat>();
   readonly #selectedFrom = new Map<ValueName, readonly ValueName[]>();
-  readonly #isInteger = new Map<ValueName, boolean>();
+  readonly #integerOutputs = new DecidedValues((value, known) => this.#decideInteger(value, known));
   readonly #allEightBits: boolean;
+  readonly #readers = new Map<ValueName, ActivationDemand[]>();
   /** What nobody asked for but integer kernels between layers need: 8 bits, since it is about speed, not about size. */
   readonly #carrierFormat: ActivationFormat;
 
@@ -57,6 +59,13 @@ class ActivationPlanner {
     this.#types = types;
     this.#demands = demands;
     this.#integerNodes = new Set(demands.map((demand) => demand.node));
+    for (const demand of demands) {
+      for (const value of new Set(demand.values)) {
+        const readers = this.#readers.get(value);
+        if (readers) readers.push(demand);
+        else this.#readers.set(value, [demand]);
+      }
+    }
     this.#carrierFormat = { bits: 8, symmetric: false, range: demands[0]?.format.range };
     // Sums, products and averages stay in float beside values below 8 bits: their operands would be rounded once more.
     this.#allEightBits = demands.every((demand) => demand.format.bits === 8);
@@ -82,48 +91,56 @@ class ActivationPlanner {
   /** Shares that only products read, in fewer bits than an even grid would need for them. */
   #spacingOf(value: ValueName, { bits, softmax = "uniform" }: ActivationFormat): Spacing {
     if (softmax === "uniform" || bits === 8 || !holdsShares(this.#graph, value)) return "uniform";
-    const readers = this.#demands.filter(({ values }) => values.includes(value));
+    const readers = this.#readers.get(value) ?? [];
     return readers.length > 0 && readers.every(({ isProduct }) => isProduct) ? softmax : "uniform";
   }
 
-  /** Quantizes a value, and what it is made of as far up as integer kernels reach. */
-  #want(value: ValueName, format: ActivationFormat): void {
-    const before = this.#formats.get(value);
-    if (before && before.bits >= format.bits) return;
-    this.#formats.set(value, format);
+  /** Quantizes a value, and what it is made of as far up as integer kernels reach. Works without recursion. */
+  #want(first: ValueName, wished: ActivationFormat): void {
+    const open = [{ value: first, format: wished }];
+    for (let next = open.pop(); next !== undefined; next = open.pop()) {
+      const { value, format } = next;
+      const before = this.#formats.get(value);
+      if (before && before.bits >= format.bits) continue;
+      this.#formats.set(value, format);
+      for (const above of this.#wantedAbove(value, format).toReversed()) open.push(above);
+    }
+  }
+
+  #wantedAbove(
+    value: ValueName,
+    format: ActivationFormat,
+  ): readonly { readonly value: ValueName; readonly format: ActivationFormat }[] {
     const origin = this.#originOf(value);
-    if (origin === undefined) return;
+    if (origin === undefined) return [];
     // What is copied is quantized before, wherever it comes from.
-    if (!this.#isIntegerOutput(value) && !duplicatesElements(origin, this.#graph)) return;
+    if (!this.#isIntegerOutput(value) && !duplicatesElements(origin, this.#graph)) return [];
     const selected = selectedInputs(origin, this.#graph);
     if (selected) {
       const usable = selected.filter((input) => this.#isFloatActivation(input));
       this.#selectedFrom.set(value, usable);
-      for (const input of usable) this.#want(input, format);
-      return;
+      return usable.map((input) => ({ value: input, format }));
     }
-    for (const input of this.#computed(origin) ?? []) this.#want(input, this.#carrierFormat);
+    return (this.#computed(origin) ?? []).map((input) => ({ value: input, format: this.#carrierFormat }));
   }
 
   /** Whether a value can come out of an integer kernel. */
   #isIntegerOutput(value: ValueName): boolean {
-    const known = this.#isInteger.get(value);
-    if (known !== undefined) return known;
-    const found = this.#findIntegerOutput(value);
-    this.#isInteger.set(value, found);
-    return found;
+    return this.#integerOutputs.of(value);
   }
 
-  #findIntegerOutput(value: ValueName): boolean {
+  #decideInteger(...[value, known]: Parameters<DecisionRule>): ReturnType<DecisionRule> {
     const origin = this.#originOf(value);
     // A float16 value passes a Cast on its way to and from the codes, which integer kernels do not look through.
     if (origin === undefined || this.#graph.isOutput(value)) return false;
     if (elementTypeOf(this.#types, value) !== "float32") return false;
     if (isOperator(origin, "Conv")) return this.#integerNodes.has(origin);
     const selected = selectedInputs(origin, this.#graph);
-    if (selected) return selected.some((input) => this.#isIntegerOutput(input));
-    const computed = this.#computed(origin);
-    return computed?.every((input) => this.#isIntegerOutput(input)) ?? false;
+    const above = selected ?? this.#computed(origin);
+    if (above === undefined) return false;
+    const open = above.filter((input) => known(input) === undefined);
+    if (open.length > 0) return open;
+    return selected ? above.some(known) : above.every(known);
   }
 
   #computed(node: Node): readonly ValueName[] | undefined {

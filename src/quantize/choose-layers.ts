@@ -58,7 +58,7 @@ export function chooseLayers(graph: Graph, types: ValueTypes, found: FoundLayers
         obstacle ??=
           sharers.length === 1 ? wish.reason : `${wish.reason} (${labelOf(layer.node)} reads the same weight)`;
     }
-    if (obstacle === undefined) layers.push(...planSharers(graph, types, wished));
+    if (obstacle === undefined) for (const plan of planSharers(graph, types, wished)) layers.push(plan);
     else for (const { node } of sharers) skipped.push({ node, reason: obstacle });
   }
   const products: ProductPlan[] = [];

@@ -28,24 +28,57 @@ export function groupActivations(
   readerCount: (value: ValueName) => number,
 ): readonly ActivationGroup[] {
   const byName = new Map(sites.map((site) => [site.value, site]));
-  const groups = new Map<ValueName, ActivationSite[]>(sites.map((site) => [site.value, [site]]));
+  const sharing = new SharedGrids(sites);
   for (const site of sites) {
     for (const source of site.selectedFrom) {
       const sourceSite = byName.get(source);
-      if (!sourceSite || !shouldShare(site, sourceSite, ranges, readerCount(source))) continue;
-      const merged = groups.get(site.value) as ActivationSite[];
-      const other = groups.get(source) as ActivationSite[];
-      if (merged === other) continue;
-      merged.push(...other);
-      for (const member of other) groups.set(member.value, merged);
+      if (sourceSite && shouldShare(site, sourceSite, ranges, readerCount(source))) sharing.join(site, sourceSite);
     }
   }
-  return [...new Set(groups.values())].map((members) => ({
+  return sharing.groups().map((members) => ({
     sites: members,
     format: members.map((member) => member.format).reduce((a, b) => (a.bits >= b.bits ? a : b)),
     spacing: members.every(({ spacing }) => spacing === members[0].spacing) ? members[0].spacing : "uniform",
     range: uniteRanges(members.map((member) => rangeOf(ranges, member.value))),
   }));
+}
+
+/** Disjoint sets of sites. However they are joined, each site is looked at a few times only. */
+class SharedGrids {
+  readonly #sites: readonly ActivationSite[];
+  readonly #parents = new Map<ActivationSite, ActivationSite>();
+
+  constructor(sites: readonly ActivationSite[]) {
+    this.#sites = sites;
+  }
+
+  join(a: ActivationSite, b: ActivationSite): void {
+    const [first, second] = [this.#rootOf(a), this.#rootOf(b)];
+    if (first !== second) this.#parents.set(second, first);
+  }
+
+  /** Both the groups and their members in the order of the sites. */
+  groups(): readonly (readonly ActivationSite[])[] {
+    const groups = new Map<ActivationSite, ActivationSite[]>();
+    for (const site of this.#sites) {
+      const root = this.#rootOf(site);
+      const group = groups.get(root);
+      if (group) group.push(site);
+      else groups.set(root, [site]);
+    }
+    return [...groups.values()];
+  }
+
+  #rootOf(site: ActivationSite): ActivationSite {
+    let root = site;
+    for (let parent = this.#parents.get(root); parent !== undefined; parent = this.#parents.get(root)) {
+      const above = this.#parents.get(parent);
+      // Halves the way for the next one who asks.
+      if (above !== undefined) this.#parents.set(root, above);
+      root = above ?? parent;
+    }
+    return root;
+  }
 }
 
 function shouldShare(
@@ -66,10 +99,7 @@ function rangeOf(ranges: ReadonlyMap<ValueName, Range>, value: ValueName): Range
 
 /** The range that holds all of some ranges. */
 export function uniteRanges(ranges: readonly Range[]): Range {
-  return {
-    low: Math.min(...ranges.map((range) => range.low)),
-    high: Math.max(...ranges.map((range) => range.high)),
-  };
+  return ranges.reduce((a, b) => ({ low: Math.min(a.low, b.low), high: Math.max(a.high, b.high) }));
 }
 
 function width(range: Range): number {

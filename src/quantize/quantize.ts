@@ -3,15 +3,17 @@ import { type Model, withGraph } from "../graph/model.js";
 import { createNameSource } from "../graph/names.js";
 import { labelOf } from "../graph/node.js";
 import { applyPatch } from "../graph/patch.js";
+import { PatchBatch } from "../graph/patch-batch.js";
 import type { SharedConstants } from "../graph/patch-writer.js";
 import type { ValueTypes } from "../graph/value-types.js";
 import type { Range } from "../math/distribution.js";
+import { inMemory, type TensorStore } from "../tensor/tensor-store.js";
 import { type ActivationDemand, type ActivationSite, chooseActivations } from "./choose-activations.js";
 import type { LayerChoice, LayerPlan } from "./choose-layers.js";
 import type { Bits, Storage } from "./format.js";
 import { chooseActivationGrid } from "./grid.js";
 import { type ActivationGroup, groupActivations } from "./group-activations.js";
-import { roundWeightToNearest, type WeightToRound, weightSqnr, weightsToRound, writeRounded } from "./round-weights.js";
+import { putRounded, roundWeightToNearest, type WeightToRound, weightSqnr, weightsToRound } from "./round-weights.js";
 import { type GridParameters, writeActivations } from "./write-activations.js";
 
 /** A network whose activations and weights stand on grids, and what the report needs to know of it. */
@@ -49,6 +51,7 @@ export function activationSites(graph: Graph, types: ValueTypes, choice: LayerCh
  *
  * @param sites what `activationSites` returned
  * @param ranges of the values of all sites
+ * @param store where the codes stay
  * @throws RecoupError `model/not-finite` for a weight that holds NaN or infinity
  */
 export function quantize(
@@ -57,6 +60,7 @@ export function quantize(
   sites: readonly ActivationSite[],
   ranges: ReadonlyMap<ValueName, Range>,
   storage: Storage,
+  store: TensorStore = inMemory,
 ): QuantizedModel {
   const names = createNameSource(model.graph);
   const groups = groupActivations(sites, ranges, (value) => model.graph.consumers(value).length);
@@ -71,12 +75,13 @@ export function quantize(
   const shared: SharedConstants = new Map();
   const weightSqnrDb = new Map<ValueName, number>();
   const activations = writeActivations(model.graph, gridded, readers, names);
-  let graph = applyPatch(model.graph, activations.patch);
+  const batch = new PatchBatch(applyPatch(model.graph, activations.patch), "quantize weights");
   for (const weight of weights.filter(isNearest)) {
     const rows = roundWeightToNearest(weight);
     weightSqnrDb.set(weight.weight, weightSqnr(weight, rows));
-    graph = applyPatch(graph, writeRounded(graph, weight, rows, names, shared));
+    putRounded(batch, weight, rows, { names, shared, store });
   }
+  const graph = batch.finish();
   const unrounded = weights.filter((weight) => !isNearest(weight));
   const onGrids = groups.map((group, i) => ({ ...group, parameters: activations.parameters[i] }));
   return { model: withGraph(model, graph), groups: onGrids, weightSqnrDb, unrounded };
@@ -93,8 +98,11 @@ export function describeLayers(
   choice: LayerChoice,
   groups: readonly ActivationGroup[],
 ): readonly QuantizedLayer[] {
+  const bitsOf = new Map(
+    groups.flatMap(({ sites, format }) => sites.map(({ value }) => [value, format.bits] as const)),
+  );
   return choice.layers.map((plan) => {
-    const activationBits = bitsRead(groups, plan);
+    const activationBits = bitsRead(bitsOf, plan);
     return {
       plan,
       label: labelOf(plan.layer.node),
@@ -106,10 +114,9 @@ export function describeLayers(
 }
 
 /** A value has one grid, with the most bits that one of its readers or of the values that share the grid asks for. */
-function bitsRead(groups: readonly ActivationGroup[], { layer, activation }: LayerPlan): Bits | "float" {
+function bitsRead(bitsOf: ReadonlyMap<ValueName, Bits>, { layer, activation }: LayerPlan): Bits | "float" {
   if (activation === "float") return "float";
-  const group = groups.find(({ sites }) => sites.some((site) => site.value === layer.data));
-  return group?.format.bits ?? activation.bits;
+  return bitsOf.get(layer.data ?? "") ?? activation.bits;
 }
 
 function activationRemark({ activation }: LayerPlan, bits: Bits | "float"): readonly string[] {

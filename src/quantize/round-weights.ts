@@ -2,9 +2,11 @@ import { withPlace } from "../errors.js";
 import type { Graph, ValueName } from "../graph/graph.js";
 import type { NameSource } from "../graph/names.js";
 import type { GraphPatch } from "../graph/patch.js";
+import type { PatchBatch } from "../graph/patch-batch.js";
 import type { SharedConstants } from "../graph/patch-writer.js";
 import { toRows } from "../tensor/rows.js";
 import { float32Values, type Tensor } from "../tensor/tensor.js";
+import type { TensorStore } from "../tensor/tensor-store.js";
 import type { LayerPlan } from "./choose-layers.js";
 import type { Storage, WeightFormat } from "./format.js";
 import type { StoredWeight } from "./stored-weight.js";
@@ -32,7 +34,11 @@ export function weightsToRound(
   inputScales: ReadonlyMap<ValueName, number>,
 ): readonly WeightToRound[] {
   const sharers = new Map<ValueName, LayerPlan[]>();
-  for (const plan of plans) sharers.set(plan.layer.weight, [...(sharers.get(plan.layer.weight) ?? []), plan]);
+  for (const plan of plans) {
+    const own = sharers.get(plan.layer.weight);
+    if (own) own.push(plan);
+    else sharers.set(plan.layer.weight, [plan]);
+  }
   return [...sharers].map(([weight, own]) => {
     const [{ layer, weight: format }] = own;
     const tensor = graph.initializers.get(weight);
@@ -79,6 +85,27 @@ export function writeRounded(
   const stored: StoredWeight = { weight, shape: tensor.shape, channelAxis, format, storage, rows };
   const readers = plans.map(({ layer, activation }) => ({ layer, isInteger: activation !== "float" }));
   return writeWeight(graph, stored, readers, names, shared);
+}
+
+/** What goes on from one weight to the next. */
+export interface WritingContext {
+  readonly names: NameSource;
+  readonly shared: SharedConstants;
+  /** Where the codes stay until the model is written. */
+  readonly store: TensorStore;
+}
+
+/** As `writeRounded`, as one of many patches. */
+export function putRounded(
+  batch: PatchBatch,
+  weight: WeightToRound,
+  rows: QuantizedRows,
+  { names, shared, store }: WritingContext,
+): void {
+  const graph = batch.graphFor(weight.plans.flatMap(({ layer }) => layer.node.outputs));
+  const { initializers = new Map(), ...patch } = writeRounded(graph, weight, rows, names, shared);
+  const kept = [...initializers].map(([name, tensor]) => [name, store.keep(tensor)] as const);
+  batch.add({ ...patch, initializers: new Map(kept) });
 }
 
 /** Signal to quantization noise of a weight, in decibels. */
