@@ -63,10 +63,10 @@ function weight(shape) {
 }
 
 function modelOf(nodes, initializers, inputs, outputs, opset = 17) {
-  const valueOf = ([name, elementType, shape]) => ({ name, type: { kind: "tensor", elementType, shape } });
+  const declare = ([name, elementType, shape]) => ({ name, type: { kind: "tensor", elementType, shape } });
   const graph = buildGraph({
     name: "fuzz",
-    inputs: inputs.map(valueOf),
+    inputs: inputs.map(declare),
     outputs: outputs.map((name) => ({ name, type: { kind: "other" } })),
     nodes,
     initializers: new Map(Object.entries(initializers)),
