@@ -9,8 +9,11 @@ import { malformed } from "./encoding.js";
 import { ProbeWriter } from "./probe-writer.js";
 import type { Probe, Statistic, Tap } from "./statistic.js";
 
-/** At most so many values leave the runtime at once: about every so-manieth is taken. */
-const mostValues = 49_152;
+/**
+ * At most so many values leave the runtime at once: about every so-manieth is taken. A hundred batches make a million, and
+ * to pick one costs as much as to compute a few.
+ */
+const mostValues = 16_384;
 
 /**
  * How the values of a tensor lie over all samples. The bins are the half-precision numbers: as fine as eight bits need at

@@ -9,7 +9,7 @@ const leastFaithfulDb = 10;
 /** Below that the runtime's outputs may lie so much further from the float network than what the file says. */
 const mostLostDb = 3;
 /** On so many samples it is looked at. */
-export const checkedSamples = 4;
+export const checkedSamples = 2;
 
 /**
  * A model that does not load or run at the runtime's default options is not done. There the runtime joins operators; what
