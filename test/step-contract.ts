@@ -17,8 +17,14 @@ const networks = [
   ["a transformer", makeTransformer],
 ] as const;
 
+/** Those in which contracts are tested by default: what is tested in the others takes minutes. */
+const quick = networks.filter(([about]) => about === "a chain");
+
+/** The networks in which contracts are tested by `npm run test:long`. */
+export const others = networks.filter((network) => !quick.includes(network));
+
 /** What every compensation has to do. */
-export function testStep(engine: Engine, step: AnyStep): void {
+export function testStep(engine: Engine, step: AnyStep, inside = quick): void {
   describe(`as a step: ${step.name}`, () => {
     it("has a name for flags and a line for help", () => {
       expect(step.name).toMatch(/^[a-z][a-z0-9]*(-[a-z0-9]+)*$/);
@@ -36,15 +42,17 @@ export function testStep(engine: Engine, step: AnyStep): void {
       expect(Math.max(...counts)).toBeGreaterThan(0);
     });
 
-    describe.each(networks)("in %s", (_about, make) => {
+    describe.each(inside)("in %s", (_about, make) => {
       const { model: float, feeds } = make();
       const [[name, { shape }]] = feeds;
       const samples = Array.from({ length: 6 }, (_, i): Feeds => new Map([[name, someFloats(shape, 40 + i)]]));
       const current = roundWeights(float);
       const through = (given: readonly Feeds[], from = current) => walkThrough(engine, float, from, given, step);
+      let known: ReturnType<typeof through> | undefined;
+      const once = () => (known ??= through(samples));
 
       it("leaves a valid graph that keeps its names", async () => {
-        const { model, records } = await through(samples);
+        const { model, records } = await once();
         const { context } = await prepareWalk(engine, float, current, samples);
         const { sites, unusable } = step.open(context);
         // A method for classifiers, say, has nothing to do in other networks, and tells why.
@@ -58,7 +66,7 @@ export function testStep(engine: Engine, step: AnyStep): void {
       });
 
       it("tells of every site once, what it did or why it did nothing", async () => {
-        const { records } = await through(samples);
+        const { records } = await once();
         expect(new Set(records.map(({ label }) => label)).size).toBe(records.length);
         for (const record of records) {
           if (record.kind === "skipped") expect(record.reason.length).toBeGreaterThan(10);
@@ -67,15 +75,15 @@ export function testStep(engine: Engine, step: AnyStep): void {
       });
 
       it("gives the same bytes for the same task", async () => {
-        const bytes = async () => joinChunks(encodeModel((await through(samples)).model).chunks);
-        expect(await bytes()).toEqual(await bytes());
+        const [one, other] = [await once(), await through(samples)];
+        expect(joinChunks(encodeModel(one.model).chunks)).toEqual(joinChunks(encodeModel(other.model).chunks));
       });
 
       it("works on the result of a step", async () => {
-        const once = await through(samples);
-        const twice = await through(samples, once.model);
+        const first = await once();
+        const twice = await through(samples, first.model);
         await expectFinite(engine, twice.model, samples);
-        expect(totalError(twice.records)).toBeLessThanOrEqual(1.001 * totalError(once.records));
+        expect(totalError(twice.records)).toBeLessThanOrEqual(1.001 * totalError(first.records));
       });
 
       it("does nothing to a network without error", async () => {
