@@ -19,9 +19,13 @@ describe("steps", () => {
 for (const step of compensations) testStep(engine, step);
 for (const step of preparations) testPreparation(engine, step);
 
-const perPosition = stepNamed("bc");
-testStep(engine, {
-  ...perPosition,
-  name: "bc-by-position",
-  open: (context) => perPosition.open(context, { bias: "position" }),
-});
+const bias = stepNamed("bc");
+const variants = {
+  "bc-by-position": { bias: "position" },
+  "bc-everywhere": { places: "all" },
+  "bc-everywhere-local": { places: "all", target: "local" },
+  "bc-everywhere-isolated": { places: "all", inputs: "float", bias: "position" },
+};
+for (const [name, options] of Object.entries(variants)) {
+  testStep(engine, { ...bias, name, open: (context) => bias.open(context, options) });
+}

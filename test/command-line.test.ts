@@ -84,7 +84,7 @@ describe("recoup quantize", () => {
     );
     expect(first).toMatchObject({ exitCode: 0 });
     expect(first.stdout).toContain("size     296 kB");
-    expect(first.stdout).toContain("22 of 22 layers compensated");
+    expect(first.stdout).toContain("22 of 22 places compensated");
     const second = await recoup("quantize", ...common, "-o", two, "--threads", "2", "--json");
     const report = JSON.parse(second.stdout);
     expect(report.cost.bytes).toBe(readFileSync(two).length);

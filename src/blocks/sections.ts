@@ -179,7 +179,7 @@ class Network {
 }
 
 /** Whether two activations are multiplied in a block, as attention does. */
-function hasProduct({ nodes }: Block, fixed: ReadonlySet<ValueName>): boolean {
+export function hasProduct({ nodes }: Pick<Block, "nodes">, fixed: ReadonlySet<ValueName>): boolean {
   const made = new Set(nodes.flatMap((node) => node.outputs));
   return nodes.some(
     (node) =>

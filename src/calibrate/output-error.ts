@@ -4,12 +4,14 @@ import { digestOf } from "../math/digest.js";
 import type { Limits } from "../operators/limits.js";
 import { float32Values, integerValues, type Tensor } from "../tensor/tensor.js";
 import { bytesOfNumbers, malformed, numbersOfBytes } from "./encoding.js";
+import { HalvedSums } from "./halved-sums.js";
+import { type OutputPair, pairKey, pairTaps, writePair } from "./output-pair.js";
 import { ProbeWriter } from "./probe-writer.js";
 import type { Probe, Statistic, Tap } from "./statistic.js";
 
 /** Where a layer's output stands and what follows it. */
-export interface OutputSite {
-  /** The layer's output before any activation function. */
+export interface OutputSite extends OutputPair {
+  /** Before any activation function. */
   readonly output: ValueName;
   /** Of the Relu or Clip behind it. */
   readonly limits?: Limits;
@@ -24,7 +26,7 @@ export interface OutputSite {
  * How the outputs of a layer differ between the float and the current network: per output channel, `[C]`, or per position
  * and channel, as `[C · H · W]` or `[T · C]` in the order of the output.
  */
-export interface OutputError {
+export interface OutputErrorOfRuns {
   /** Elements per channel, or per position and channel. */
   readonly count: number;
   /** Mean squared difference behind the limits, with the trial bias in. */
@@ -37,26 +39,27 @@ export interface OutputError {
   readonly step: Float64Array;
 }
 
+export interface OutputError extends OutputErrorOfRuns {
+  /** Of every other run, from the first and from the second on; without elements where there was none. */
+  readonly halves: readonly OutputErrorOfRuns[];
+}
+
 /** The sums behind `OutputError`. */
 export class OutputErrorStatistic implements Statistic<OutputError> {
   readonly key: string;
   readonly taps: readonly Tap[];
   readonly #site: OutputSite;
   readonly #trial: Float64Array | undefined;
-  #count = 0;
-  /** Squared differences; differences; and with a trial how many elements the latter are the sum of. */
-  #sums: readonly Float64Array[] | undefined;
+  /** Elements; squared differences; differences; and with a trial how many elements the latter are the sum of. */
+  readonly #sums = new HalvedSums();
 
   /** @param trial a bias to add to the current network's output, as long as what is found */
   constructor(site: OutputSite, trial?: Float64Array) {
-    const place = `${site.output} ${site.positions === undefined ? "" : "by position "}`;
+    const place = `${pairKey(site)} ${site.positions === undefined ? "" : "by position "}`;
     this.key = `output error ${place}${trial === undefined ? "" : digestOf(trial)}`;
     this.#site = site;
     this.#trial = trial;
-    this.taps = [
-      { from: "float", value: site.output },
-      { from: "current", value: site.output },
-    ];
+    this.taps = pairTaps(site);
   }
 
   probe(taps: readonly ValueName[], names: NameSource, opset: number): Probe {
@@ -65,7 +68,7 @@ export class OutputErrorStatistic implements Statistic<OutputError> {
     const limit = (value: ValueName) => (limits === undefined ? value : writer.clip(value, limits.low, limits.high));
     const kept = positions === undefined ? [channelAxis] : positions.map((_, i) => i + 1);
     const sum = (value: ValueName) => writer.sumExcept(value, rank, kept);
-    const [reference, plain] = taps.map((tap) => writer.float32(tap));
+    const [reference, plain] = writePair(writer, taps, this.#site);
     const output = this.#trial === undefined ? plain : writer.add(plain, this.#trial, this.#shapeOf(this.#trial));
     const limited = limit(output);
     const difference = writer.node("Sub", [limit(reference), limited]);
@@ -81,42 +84,47 @@ export class OutputErrorStatistic implements Statistic<OutputError> {
   }
 
   update([size, ...vectors]: readonly Tensor[]): void {
-    const sums = vectors.map((vector) => Float64Array.from(float32Values(vector)));
-    this.#add(integerValues(size)[0] / Math.max(sums[0].length, 1), sums);
+    const sums = vectors.map(float32Values);
+    const count = integerValues(size)[0] / Math.max(sums[0].length, 1);
+    const numbers = new Float64Array(1 + sums.length * sums[0].length);
+    numbers[0] = count;
+    for (const [i, sum] of sums.entries()) numbers.set(sum, 1 + i * sum.length);
+    this.#sums.add(numbers);
   }
 
   merge(other: Statistic<OutputError>): void {
     if (!(other instanceof OutputErrorStatistic)) throw new Error(`${other.key} does not merge into ${this.key}`);
-    if (other.#sums !== undefined) this.#add(other.#count, other.#sums);
+    this.#sums.merge(other.#sums);
   }
 
-  /** The elements per channel, the number of channels, then the sums, vector by vector. */
   encode(): Uint8Array {
-    const sums = this.#sums ?? [];
-    return bytesOfNumbers([this.#count, sums[0]?.length ?? 0, ...sums.flatMap((vector) => [...vector])]);
+    return bytesOfNumbers(this.#sums.encode());
   }
 
   mergeEncoded(encoded: Uint8Array): void {
-    const [count, channels, ...values] = numbersOfBytes(encoded);
-    const vectors = this.#trial === undefined ? 2 : 3;
-    const isEmpty = count === 0 && values.length === 0;
-    const isWhole = Number.isInteger(channels) && values.length === channels * vectors;
-    const fits = this.#sums === undefined || isEmpty || this.#sums[0].length === channels;
-    if (!(count >= 0) || !isWhole || !fits) throw malformed("are no sums of output errors");
-    if (isEmpty) return;
-    const sums = Array.from({ length: vectors }, (_, i) =>
-      Float64Array.from(values.slice(i * channels, (i + 1) * channels)),
-    );
-    this.#add(count, sums);
+    const numbers = numbersOfBytes(encoded);
+    const length = (numbers.length - 1) / Math.max(Math.min(numbers[0], 2), 1);
+    if (length > 0 && !Number.isInteger((length - 1) / this.#vectors)) throw malformed("are no sums of output errors");
+    this.#sums.mergeEncoded(numbers);
   }
 
   result(): OutputError {
-    const count = Math.max(this.#count, 1);
-    const [squared, differences, passed] = this.#sums ?? [new Float64Array(), new Float64Array()];
+    return { ...this.#meansOf(this.#sums.total()), halves: this.#sums.halves.map((half) => this.#meansOf(half)) };
+  }
+
+  get #vectors(): number {
+    return this.#trial === undefined ? 2 : 3;
+  }
+
+  #meansOf(sums: Float64Array): OutputErrorOfRuns {
+    const channels = Math.max(sums.length - 1, 0) / this.#vectors;
+    const vector = (index: number) => sums.slice(1 + index * channels, 1 + (index + 1) * channels);
+    const count = Math.max(sums[0] ?? 0, 1);
+    const passed = this.#trial === undefined ? undefined : vector(2);
     return {
-      count: this.#count,
-      squared: squared.map((sum) => sum / count),
-      step: differences.map((sum, i) => sum / Math.max(passed === undefined ? count : passed[i], 1)),
+      count: sums[0] ?? 0,
+      squared: vector(0).map((sum) => sum / count),
+      step: vector(1).map((sum, i) => sum / Math.max(passed === undefined ? count : passed[i], 1)),
     };
   }
 
@@ -124,11 +132,5 @@ export class OutputErrorStatistic implements Statistic<OutputError> {
   #shapeOf({ length }: Float64Array): readonly number[] {
     const { positions, rank, channelAxis } = this.#site;
     return positions ?? [length, ...new Array<number>(rank - 1 - channelAxis).fill(1)];
-  }
-
-  #add(count: number, sums: readonly Float64Array[]): void {
-    this.#count += count;
-    const before = this.#sums;
-    this.#sums = before === undefined ? sums : before.map((sum, i) => sum.map((value, c) => value + sums[i][c]));
   }
 }

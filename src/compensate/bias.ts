@@ -1,29 +1,22 @@
-import { type OutputError, OutputErrorStatistic, type OutputSite } from "../calibrate/output-error.js";
-import type { Graph, ValueName } from "../graph/graph.js";
-import { onlyConsumer } from "../graph/node.js";
-import { elementTypeOf, shapeOf } from "../graph/value-types.js";
-import { type Limits, limitsOf } from "../operators/limits.js";
-import { defineStep, type Outcome, type Round, type Site, type SiteLayer, type StepContext } from "../step/step.js";
-import { isFloatType } from "../tensor/element-type.js";
-import { resolveAxis } from "../tensor/shape.js";
-import { addToBias, type BiasPlace, biasedOutput, biasObstacle } from "./fold-bias.js";
+import { type OutputError, type OutputErrorOfRuns, OutputErrorStatistic } from "../calibrate/output-error.js";
+import { defineStep, type Outcome, type Round } from "../step/step.js";
+import { type BiasSite, biasOptions, findBiasSites, withPart } from "./bias-sites.js";
+import { addToBias } from "./fold-bias.js";
 
-/** What is added to a layer's bias: `[C]`, or all positions and channels in the order of the output. */
+/** What is added to a bias: `[C]`, or all positions and channels in the order of the output. */
 type Bias = Float64Array;
 
-interface BiasSite extends Site, OutputSite, BiasPlace {}
+/** The bias as fitted on all runs; where it is judged, also as fitted on the one and on the other half of them. */
+type Solution = readonly [Bias, ...Bias[]];
 
-const options = {
-  bias: {
-    kind: "choice",
-    help: "what has a constant of its own: each channel, or each position of it (as many numbers as a sample's output)",
-    default: "channel",
-    choices: ["channel", "position"],
-  },
-} as const;
+/** With nothing on trial all fits see the same; later each of them has what was measured with its own bias. */
+type Found = readonly [OutputError, ...OutputError[]];
 
 /** Rounds behind a Relu or Clip: each is one more run over the outputs; the third changes little. */
 const limitedRounds = 3;
+
+/** The share of its error that a place other than a layer has to lose on runs that its bias was not fitted on. */
+const leastGain = 0.01;
 
 /**
  * Bias compensation, per channel: the constant that minimises the squared error of a layer's output, with inputs from the
@@ -37,97 +30,113 @@ const limitedRounds = 3;
  * With `bias: "position"` every position of a channel has a constant of its own, `[T, C]` or `[C, H, W]`: the published form,
  * which needs outputs of fixed shape, makes the model larger, and of N samples learns 1/N of the error's variance by heart.
  *
+ * Other `places` than layers are attentions, multilayer perceptrons, whole blocks and the network's outputs; there a bias is
+ * kept only where it lowers the error on runs that it was not fitted on. With `inputs: "float"` every place is measured on
+ * what enters it in the float network, as published; with `target: "local"` its target is what its float form makes of what
+ * enters it in the quantized network. The default sees the errors that arrive from all places before too.
+ *
  * @see Gong et al., Bias Compensation, arXiv:2404.01892, section 3; docs/methods/bias-compensation.md
  */
-export const biasCompensation = defineStep<typeof options, BiasSite, readonly [OutputError], Bias>({
+export const biasCompensation = defineStep<typeof biasOptions, BiasSite, Found, Solution>({
   name: "bc",
   summary: "bias compensation: moves each layer's bias so that its mean error vanishes (no cost at run time)",
-  outcome: "layers compensated",
-  options,
-  sites(context, { bias }) {
-    const described = context.layers.map((layer) => describeSite(context, layer, bias === "position"));
-    return {
-      usable: described.filter((site): site is BiasSite => "channelAxis" in site),
-      unusable: described.filter((site) => "reason" in site),
-    };
+  outcome: "places compensated",
+  options: biasOptions,
+  sites: findBiasSites,
+  statistics(site, rounds, graph) {
+    const [whole, ...halves] = rounds.at(-1)?.solution ?? [undefined];
+    const now = withPart(site, graph);
+    return [new OutputErrorStatistic(now, whole), ...halves.map((bias) => new OutputErrorStatistic(now, bias))];
   },
-  statistics: (site, rounds) => [new OutputErrorStatistic(site, rounds.at(-1)?.solution)],
-  solve(site, [found], rounds) {
-    if (found.count === 0) return { kind: "skipped", reason: "its output was empty on every sample" };
-    if (![...found.squared, ...found.step].every(Number.isFinite)) {
+  solve(site, found, rounds) {
+    const [{ count, squared, step, halves }] = found;
+    if (count === 0) return { kind: "skipped", reason: "its output was empty on every sample" };
+    if (![...squared, ...step].every(Number.isFinite)) {
       return { kind: "skipped", reason: "its output error is not finite" };
     }
-    const outcome = site.limits === undefined ? solveMean(found) : solveLimited(found, rounds);
-    if (site.positions === undefined || outcome.kind !== "solved") return outcome;
-    return { ...outcome, remark: `its bias holds ${site.positions.join(" × ")} numbers` };
+    if (site.isJudged && halves.some((half) => half.count === 0)) {
+      return { kind: "skipped", reason: "all samples ran at once: nothing is left to judge a bias on" };
+    }
+    const measured = [...rounds.map((round) => round.found), found];
+    const fits = [
+      wholeFit(measured, rounds),
+      ...(site.isJudged ? [0, 1].map((i) => halfFit(measured, rounds, i)) : []),
+    ];
+    if (site.limits !== undefined && rounds.length < limitedRounds) {
+      return { kind: "refine", solution: fits.map(nextTrial) as unknown as Solution };
+    }
+    const [whole, ...others] = fits.map((fit) => (site.limits === undefined ? solveMean(fit) : solveLimited(fit)));
+    return decide(site, whole, others);
   },
-  rewrite: addToBias,
+  rewrite: (graph, { place }, [bias]) => addToBias(graph, place, bias),
 });
 
-function describeSite(
-  context: StepContext,
-  layer: SiteLayer,
-  isByPosition: boolean,
-): BiasSite | { label: string; reason: string } {
-  const { label } = layer;
-  const node = context.float.producer(layer.output);
-  const obstacle = node === undefined ? "its output was folded away" : biasObstacle(node);
-  if (obstacle !== undefined) return { label, reason: obstacle };
-  const shape = shapeOf(context.types, layer.output);
-  const rank = shape?.length;
-  const elementType = elementTypeOf(context.types, layer.output);
-  if (shape === undefined || rank === undefined || elementType === undefined || !isFloatType(elementType)) {
-    return { label, reason: "the type or rank of its output is unknown" };
-  }
-  const channelAxis = resolveAxis(layer.outputAxis, rank);
-  const axisFromEnd = channelAxis - rank;
-  const output = biasedOutput(context.float, context.types, layer.output, axisFromEnd);
-  const limits = limitsBehind(context.float, output);
-  const site = { label, value: output, output, limits, rank, channelAxis, axisFromEnd, elementType };
-  if (!isByPosition) return site;
-  if (channelAxis === 0) return { label, reason: "its first axis holds channels, not samples" };
-  const positions = shape.slice(1).filter((size) => typeof size === "number");
-  if (positions.length < rank - 1) {
-    return { label, reason: "the length of an axis of its output is not fixed: there is no bias per position" };
-  }
-  // Where there are no positions besides the channels, the layer's own bias will do.
-  return positions.length === 1 ? site : { ...site, positions };
+/** What one fit sees: of each round the bias that was on trial, the errors that it looks at, and those it is judged by. */
+interface Fit {
+  readonly tried: readonly Bias[];
+  readonly own: readonly OutputErrorOfRuns[];
+  readonly others: readonly OutputErrorOfRuns[];
 }
 
-/** Of the Relu or Clip that is the only reader of a value. */
-function limitsBehind(graph: Graph, value: ValueName): Limits | undefined {
-  const activation = onlyConsumer(graph, value);
-  return activation?.inputs[0] === value ? limitsOf(graph, activation) : undefined;
+function wholeFit(measured: readonly Found[], rounds: readonly Round<Found, Solution>[]): Fit {
+  const own = measured.map(([error]) => error);
+  return { tried: [noBias(own[0]), ...rounds.map(({ solution: [bias] }) => bias)], own, others: own };
 }
 
-/** The convex problem in one line: the error after is the error before less the square of its mean. */
-function solveMean({ squared, step }: OutputError): Outcome<Bias> {
-  const after = squared.map((error, channel) => Math.max(error - step[channel] ** 2, 0));
-  return decide(step, squared, after);
+function halfFit(measured: readonly Found[], rounds: readonly Round<Found, Solution>[], half: number): Fit {
+  const seen = measured.map((errors) => errors[1 + half] ?? errors[0]);
+  return {
+    tried: [noBias(seen[0]), ...rounds.map(({ solution }) => solution[1 + half])],
+    own: seen.map(({ halves }) => halves[half]),
+    others: seen.map(({ halves }) => halves[1 - half]),
+  };
 }
 
-function solveLimited(found: OutputError, rounds: readonly Round<readonly [OutputError], Bias>[]): Outcome<Bias> {
-  // What each measurement was made with: first nothing, then the solution of the round before.
-  const tried = [new Float64Array(found.step.length), ...rounds.map((round) => round.solution)];
-  if (rounds.length < limitedRounds) {
-    const latest = tried[rounds.length];
-    return { kind: "refine", solution: found.step.map((step, channel) => latest[channel] + step) };
-  }
-  const errors = [...rounds.map(({ found: [before] }) => before.squared), found.squared];
-  const best = found.step.map((_, channel) => argMin(errors.map((error) => error[channel])));
-  const solution = best.map((round, channel) => tried[round][channel]);
-  return decide(
-    solution,
-    errors[0],
-    best.map((round, channel) => errors[round][channel]),
-  );
+function noBias({ step }: OutputErrorOfRuns): Bias {
+  return new Float64Array(step.length);
+}
+
+/** A Newton step from the bias that was tried last. */
+function nextTrial({ tried, own }: Fit): Bias {
+  const latest = own.length - 1;
+  return own[latest].step.map((step, channel) => tried[latest][channel] + step);
+}
+
+/** A bias, and the mean squared errors without and with it on the runs that it is judged by. */
+interface Judged {
+  readonly bias: Bias;
+  readonly before: number;
+  readonly after: number;
+}
+
+/** The convex problem in one line: a bias b turns the mean square s of an error of mean m into s − 2 b m + b². */
+function solveMean({ own: [{ step: bias }], others: [{ squared, step }] }: Fit): Judged {
+  const after = squared.map((error, c) => Math.max(error - 2 * bias[c] * step[c] + bias[c] ** 2, 0));
+  return { bias, before: average(squared), after: average(after) };
+}
+
+/** Of each channel the best bias that was tried. */
+function solveLimited({ tried, own, others }: Fit): Judged {
+  const best = own[0].squared.map((_, channel) => argMin(own.map(({ squared }) => squared[channel])));
+  const bias = best.map((round, channel) => tried[round][channel]);
+  const after = best.map((round, channel) => others[round].squared[channel]);
+  return { bias, before: average(others[0].squared), after: average(after) };
 }
 
 /** Does no harm: a bias that does not help stays what it is. */
-function decide(solution: Bias, before: Float64Array, after: Float64Array): Outcome<Bias> {
-  const [errorBefore, errorAfter] = [average(before), average(after)];
-  if (errorAfter >= errorBefore) return { kind: "skipped", reason: "no other bias lowers its output error" };
-  return { kind: "solved", solution, errorBefore, errorAfter };
+function decide(site: BiasSite, whole: Judged, halves: readonly Judged[]): Outcome<Solution> {
+  if (whole.after >= whole.before) return { kind: "skipped", reason: "no other bias lowers its output error" };
+  const sum = (key: "before" | "after") => halves.reduce((total, half) => total + half[key], 0);
+  const ratio = sum("after") / sum("before");
+  if (site.isJudged && !(ratio <= 1 - leastGain)) {
+    return { kind: "skipped", reason: `on samples held back its error would be ${ratio.toFixed(3)} times what it is` };
+  }
+  const remarks = [
+    ...(site.isJudged ? [`error ${ratio.toFixed(3)} on samples held back`] : []),
+    ...(site.positions === undefined ? [] : [`its bias holds ${site.positions.join(" × ")} numbers`]),
+  ];
+  const remark = remarks.length === 0 ? {} : { remark: remarks.join("; ") };
+  return { kind: "solved", solution: [whole.bias], errorBefore: whole.before, errorAfter: whole.after, ...remark };
 }
 
 function average(values: Float64Array): number {

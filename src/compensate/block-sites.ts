@@ -1,7 +1,7 @@
 import { findSections, type Section } from "../blocks/sections.js";
 import { type CorrectedBlock, columnsOf, type NextNorm, type RowForm } from "../calibrate/block-rows.js";
 import { type Graph, type Node, readsOf, type ValueName } from "../graph/graph.js";
-import { floatAttribute, intAttribute, intsAttribute, isOperator, onlyConsumer } from "../graph/node.js";
+import { floatAttribute, intAttribute, isOperator, onlyConsumer } from "../graph/node.js";
 import { elementTypeOf, shapeOf, type ValueTypes } from "../graph/value-types.js";
 import { limitsOf } from "../operators/limits.js";
 import type { Site, StepContext, UnusableSite } from "../step/step.js";
@@ -9,6 +9,7 @@ import { type FloatType, isFloatType } from "../tensor/element-type.js";
 import { elementCount } from "../tensor/shape.js";
 import { float32Values, integerValues, type Tensor } from "../tensor/tensor.js";
 import type { BlockOptions } from "./block-options.js";
+import { mapsForm } from "./maps-form.js";
 import { bytesOfMatrix, type Storage } from "./stored-matrix.js";
 
 /** A block that a correction is fitted for. */
@@ -112,7 +113,7 @@ function describe(
   if (inputChannels % groups > 0 || outputChannels % groups > 0) {
     return no(`its ${inputChannels} and ${outputChannels} channels do not fall into ${groups} groups`);
   }
-  const form = isMaps ? mapsForm(section, from.slice(2), to.slice(2), options.kernel) : vectorsForm(from, to);
+  const form = isMaps ? mapsForm(float, section, from.slice(2), to.slice(2), options.kernel) : vectorsForm(from, to);
   if ("reason" in form) return no(form.reason);
   const producer = float.producer(exit);
   const limits = options.relu && producer !== undefined ? limitsOf(float, producer) : undefined;
@@ -144,51 +145,6 @@ function vectorsForm(
 ): RowForm | { readonly reason: string } {
   const isSame = from.slice(1, -1).every((size, i) => size === to[i + 1] || typeof size !== "number");
   return isSame ? { kind: "vectors" } : { reason: "its output has other tokens than its input" };
-}
-
-/** Stride and padding that bring maps of one size to another, as the nodes of the block themselves do. */
-function mapsForm(
-  section: Section,
-  from: readonly (number | string | null)[],
-  to: readonly (number | string | null)[],
-  wished: number,
-): RowForm | { readonly reason: string } {
-  const size = wished - (wished % 2 === 0 ? 1 : 0);
-  const strides = stridesOf(section, from.length);
-  if (strides === undefined) return { reason: "how its maps shrink is not known" };
-  const half = Math.floor(size / 2);
-  const ends: number[] = [];
-  for (const [i, stride] of strides.entries()) {
-    const [input, output] = [from[i], to[i]];
-    if (typeof input !== "number" || typeof output !== "number") {
-      if (input === null || input !== output || stride !== 1) return { reason: "the size of its maps is open" };
-      ends.push(half);
-      continue;
-    }
-    // So many zeros behind the map, or up to a stride more, give maps of the wanted size.
-    const least = (output - 1) * stride + size - input - half;
-    const end = Math.max(least, Math.min(half, least + stride - 1));
-    if (end < 0) return { reason: `no convolution of stride ${stride} makes ${output} of ${input} positions` };
-    ends.push(end);
-  }
-  const kernel = strides.map(() => size);
-  return { kind: "maps", kernel, strides, padding: [...strides.map(() => half), ...ends] };
-}
-
-/** The product of the strides on the ways from the entry to the exit; where a Slice takes their place, of the others. */
-function stridesOf({ entry, exit, nodes }: Section, axes: number): readonly number[] | undefined {
-  const found = new Map<ValueName, readonly number[]>([[entry, new Array<number>(axes).fill(1)]]);
-  for (const node of nodes) {
-    const ways = node.inputs.flatMap((input) => [found.get(input) ?? []]).filter((way) => way.length > 0);
-    if (ways.length === 0) continue;
-    if (isOperator(node, "ConvTranspose", "Resize", "Upsample", "DepthToSpace")) return undefined;
-    const most = ways.reduce((one, other) => one.map((stride, i) => Math.max(stride, other[i])));
-    const own = isOperator(node, "Conv", "MaxPool", "AveragePool", "LpPool")
-      ? intsAttribute(node, "strides")
-      : undefined;
-    for (const output of node.outputs) found.set(output, own === undefined ? most : most.map((s, i) => s * own[i]));
-  }
-  return found.get(exit);
 }
 
 /** What a node can read of a value: where the runtime only has its codes, what they stand for. */

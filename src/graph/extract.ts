@@ -1,3 +1,4 @@
+import type { Tensor } from "../tensor/tensor.js";
 import { buildGraph, type Graph, type Node, readsOf, type Value, type ValueName } from "./graph.js";
 
 /**
@@ -42,4 +43,25 @@ export function nodesBetween(
     for (const read of readsOf(node)) open.push(read);
   }
   return needed;
+}
+
+/**
+ * What computes a value from some others alone: the nodes, in topological order, and the constants that they read.
+ *
+ * @returns undefined where it depends on anything else
+ */
+export function partBetween(
+  graph: Graph,
+  from: ReadonlySet<ValueName>,
+  value: ValueName,
+): { readonly nodes: readonly Node[]; readonly constants: ReadonlyMap<ValueName, Tensor> } | undefined {
+  const needed = nodesBetween(graph, from, [value]);
+  const nodes = graph.nodes.filter((node) => needed.has(node));
+  const constants = new Map<ValueName, Tensor>();
+  for (const name of new Set(nodes.flatMap((node) => [...readsOf(node)]))) {
+    const tensor = graph.initializers.get(name);
+    if (tensor !== undefined && !from.has(name)) constants.set(name, tensor);
+    else if (!from.has(name) && graph.producer(name) === undefined) return undefined;
+  }
+  return nodes.length === 0 ? undefined : { nodes, constants };
 }

@@ -93,8 +93,10 @@ export interface Step<Options extends OptionList, S extends Site, Found extends 
   /**
    * What to measure after some rounds, with the last one's solution on trial: the graph does not change before a site is
    * solved, so a statistic itself puts it in. Looks at the same taps in every round.
+   *
+   * @param graph the network that the step changes, as it is now
    */
-  statistics(site: S, rounds: readonly Round<Found, Solution>[]): StatisticsOf<Found>;
+  statistics(site: S, rounds: readonly Round<Found, Solution>[], graph: Graph): StatisticsOf<Found>;
   /** Pure. `found` was measured after `rounds`. */
   solve(site: S, found: Found, rounds: readonly Round<Found, Solution>[]): Outcome<Solution>;
   /** Pure. */
@@ -155,7 +157,7 @@ export interface OpenSite {
   /** What the statistics of all rounds look at. */
   readonly taps: readonly Tap[];
   /** Fresh statistics for the next round; several sites may share one. */
-  measure(share: Share): readonly Statistic<unknown>[];
+  measure(share: Share, graph: Graph): readonly Statistic<unknown>[];
   /** Solves with what the last statistics found. */
   advance(graph: Graph): SiteProgress;
   /** Rewrites with a solution that was found before. */
@@ -185,7 +187,13 @@ export function defineStep<Options extends OptionList, S extends Site, Found ext
     open(context, given = {}) {
       const { usable, unusable } = step.sites(context, fillOptions(step.options, given));
       const { name, outcome, movesRanges } = step;
-      return { name, outcome, movesRanges, unusable, sites: usable.map((site) => openSite(step, site)) };
+      return {
+        name,
+        outcome,
+        movesRanges,
+        unusable,
+        sites: usable.map((site) => openSite(step, site, context.current)),
+      };
     },
   };
 }
@@ -193,6 +201,7 @@ export function defineStep<Options extends OptionList, S extends Site, Found ext
 function openSite<Options extends OptionList, S extends Site, Found extends Findings, Solution>(
   step: Step<Options, S, Found, Solution>,
   site: S,
+  graph: Graph,
 ): OpenSite {
   const rounds: Round<Found, Solution>[] = [];
   const listed = (statistics: StatisticsOf<Found>) => statistics as unknown as readonly Statistic<unknown>[];
@@ -201,9 +210,9 @@ function openSite<Options extends OptionList, S extends Site, Found extends Find
   return {
     label: site.label,
     value: site.value,
-    taps: listed(step.statistics(site, [])).flatMap(({ taps }) => taps),
-    measure(share) {
-      current = listed(step.statistics(site, rounds)).map((statistic) => share(statistic));
+    taps: listed(step.statistics(site, [], graph)).flatMap(({ taps }) => taps),
+    measure(share, now) {
+      current = listed(step.statistics(site, rounds, now)).map((statistic) => share(statistic));
       return current;
     },
     advance(graph) {

@@ -53,7 +53,7 @@ export async function solveSites(
       statistics.set(statistic.key, known);
       return known as typeof statistic;
     };
-    for (const site of open) site.measure(share);
+    for (const site of open) site.measure(share, rewritten);
     await collect([...statistics.values()]);
     const again: OpenSite[] = [];
     for (const site of open) {

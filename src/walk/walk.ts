@@ -6,7 +6,7 @@ import { type Graph, readsOf, type ValueName } from "../graph/graph.js";
 import { type Model, withGraph } from "../graph/model.js";
 import { applyPatch } from "../graph/patch.js";
 import type { ValueTypes } from "../graph/value-types.js";
-import type { OpenStep } from "../step/step.js";
+import type { OpenSite, OpenStep } from "../step/step.js";
 import { findCarried } from "./carried.js";
 import { groupByDepth } from "./depth.js";
 import { type SiteGroup, type SiteRecord, type SolvedSite, skipped, solveSites } from "./solve-sites.js";
@@ -116,16 +116,27 @@ function groupSites(block: Block, steps: readonly OpenStep[]): readonly SiteGrou
     step.sites.filter((site) => own.has(site.value)).map((site) => ({ step: index, site, value: site.value })),
   );
   return groupByDepth(block.nodes, sites).flatMap((depth) =>
-    steps
-      .map((_, step) => ({ step, sites: depth.filter((site) => site.step === step).map(({ site }) => site) }))
-      .filter((group) => group.sites.length > 0),
+    steps.flatMap((_, step) =>
+      apart(depth.filter((site) => site.step === step).map(({ site }) => site)).map((own) => ({ step, sites: own })),
+    ),
   );
+}
+
+/** Sites of a step in groups: those that change the same value have their turn one after the other. */
+function apart(sites: readonly OpenSite[]): readonly (readonly OpenSite[])[] {
+  const groups: OpenSite[][] = [];
+  for (const site of sites) {
+    const group = groups.find((own) => own.every(({ value }) => value !== site.value));
+    if (group) group.push(site);
+    else groups.push([site]);
+  }
+  return groups;
 }
 
 /** Rewrites as an earlier walk did. */
 function restore(graph: Graph, steps: readonly OpenStep[], solved: readonly SolvedSite[]): Graph {
   return solved.reduce((restored, { step, value, record, solution }) => {
-    const site = steps[step].sites.find((candidate) => candidate.value === value);
+    const site = steps[step].sites.find((candidate) => candidate.value === value && candidate.label === record.label);
     return record.kind === "skipped" || site === undefined
       ? restored
       : applyPatch(restored, site.restore(restored, solution));

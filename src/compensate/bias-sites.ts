@@ -1,0 +1,256 @@
+import { findBranches } from "../blocks/branches.js";
+import { findLayerBlocks } from "../blocks/layer-blocks.js";
+import { findSections, type Section } from "../blocks/sections.js";
+import type { OutputSite } from "../calibrate/output-error.js";
+import type { FedPart } from "../calibrate/output-pair.js";
+import { partBetween } from "../graph/extract.js";
+import type { Graph, Node, ValueName } from "../graph/graph.js";
+import { isOperator, onlyConsumer } from "../graph/node.js";
+import { elementTypeOf, shapeOf } from "../graph/value-types.js";
+import { type Limits, limitsOf } from "../operators/limits.js";
+import type { OptionsOf } from "../step/options.js";
+import type { Site, SiteLayer, StepContext, UnusableSite } from "../step/step.js";
+import { isFloatType } from "../tensor/element-type.js";
+import { resolveAxis } from "../tensor/shape.js";
+import { type BiasPlace, biasedOutput, biasObstacle } from "./fold-bias.js";
+import { findLogits, wayToLayer } from "./logits.js";
+
+export const biasOptions = {
+  bias: {
+    kind: "choice",
+    help: "what has a constant of its own: each channel, or each position of it (as many numbers as a sample's output)",
+    default: "channel",
+    choices: ["channel", "position"],
+  },
+  places: {
+    kind: "choice",
+    help: "what gets a bias: layers, attentions, perceptrons of transformers, blocks, outputs of the network; or all of these in turn",
+    default: "layers",
+    choices: ["layers", "attention", "mlp", "blocks", "output", "all"],
+  },
+  inputs: {
+    kind: "choice",
+    help: "what a place reads when its error is measured: the quantized network's activations, or the float network's",
+    default: "quantized",
+    choices: ["quantized", "float"],
+  },
+  target: {
+    kind: "choice",
+    help: "what it should give: what the float network does, or what the float form of the place makes of the same input",
+    default: "trajectory",
+    choices: ["trajectory", "local"],
+  },
+} as const;
+
+export type BiasOptions = OptionsOf<typeof biasOptions>;
+
+/** A place that gets a bias. */
+export interface BiasSite extends Site, OutputSite {
+  /** Where the bias goes: to the value itself, or back to the layer whose output is a summand of it. */
+  readonly place: BiasPlace;
+  /** Whether a bias is kept only where it lowers the error on runs that it was not fitted on: layers take what is measured. */
+  readonly isJudged: boolean;
+  /** The part of the network that changes, where it reads what the float network computes; its nodes are those of the day. */
+  readonly isolated?: Pick<FedPart, "entry" | "sides">;
+}
+
+type Kind = Exclude<BiasOptions["places"], "all">;
+
+/** A place as the structure of the network has it. */
+interface Found {
+  readonly label: string;
+  readonly output: ValueName;
+  /** Of the channels, counted from the end. */
+  readonly axisFromEnd: number;
+  readonly limits?: Limits;
+  /** Where the constant goes. */
+  readonly value: ValueName;
+  /** What enters the place; nothing where that is what the network is fed, in both networks the same. */
+  readonly from?: Pick<Section, "entry" | "sides">;
+  readonly isJudged: boolean;
+}
+
+/** The places of a network that a bias can be fitted for, layers first. */
+export function findBiasSites(context: StepContext, options: BiasOptions) {
+  const kinds: readonly Kind[] =
+    options.places === "all" ? ["layers", "attention", "mlp", "blocks", "output"] : [options.places as Kind];
+  const network = new Places(context);
+  const described = kinds
+    .flatMap((kind) => network.find(kind))
+    .map((place) => ("reason" in place ? place : describeSite(context, place, options)));
+  return {
+    usable: described.filter((site): site is BiasSite => "place" in site),
+    unusable: described.filter((site) => "reason" in site),
+  };
+}
+
+/** The part that an isolated site reads now. */
+export function withPart(site: BiasSite, graph: Graph): BiasSite {
+  const { isolated, output, label } = site;
+  if (isolated === undefined) return site;
+  const part = partBetween(graph, new Set([isolated.entry, ...isolated.sides]), output);
+  if (part === undefined) throw new Error(`${label} no longer depends on ${isolated.entry} alone`);
+  return { ...site, part: { of: "current", ...isolated, ...part } };
+}
+
+class Places {
+  readonly #context: StepContext;
+  readonly #nodes: readonly Node[];
+  /** Layers by their outputs with bias. */
+  readonly #layers = new Map<ValueName, SiteLayer>();
+  /** The block of the walk in which each value is computed. */
+  readonly #homes = new Map<ValueName, number>();
+
+  constructor(context: StepContext) {
+    const { float, types, layers } = context;
+    this.#context = context;
+    this.#nodes = layers.flatMap(({ output }) => float.producer(output) ?? []);
+    for (const layer of layers) {
+      const node = float.producer(layer.output);
+      const axis = this.#axisOf(layer);
+      if (node === undefined || axis === undefined || biasObstacle(node) !== undefined) continue;
+      this.#layers.set(biasedOutput(float, types, layer.output, axis), layer);
+    }
+    for (const [index, { nodes }] of findLayerBlocks(float, types, this.#nodes).entries()) {
+      for (const output of nodes.flatMap((node) => node.outputs)) this.#homes.set(output, index);
+    }
+  }
+
+  find(kind: Kind): readonly (Found | UnusableSite)[] {
+    const { float, types, layers } = this.#context;
+    switch (kind) {
+      case "layers":
+        return layers.map((layer) => this.#ofLayer(layer));
+      case "attention":
+      case "mlp":
+        return findBranches(float, types, this.#nodes)
+          .filter((branch) => branch.kind === kind)
+          .map(({ label, entry, sides, output }) =>
+            this.#behind(`${kind} of ${label}`, output, { entry, sides }, false),
+          );
+      case "blocks": {
+        const { sections, others } = findSections(float, types, this.#nodes, "block");
+        const areMaps = (nodes: readonly Node[]) => nodes.some((node) => isOperator(node, "Conv"));
+        const found = sections.map(({ label, exit, entry, sides, nodes }) =>
+          this.#behind(`block of ${label}`, exit, { entry, sides }, areMaps(nodes)),
+        );
+        return [...found, ...others.map(({ label, reason }) => ({ label: `block of ${label}`, reason }))];
+      }
+      case "output":
+        return float.outputs.map(({ name }) => this.#ofOutput(name));
+    }
+  }
+
+  #ofLayer(layer: SiteLayer): Found | UnusableSite {
+    const { float, types } = this.#context;
+    const { label, output } = layer;
+    const node = float.producer(output);
+    const obstacle = node === undefined ? "its output was folded away" : biasObstacle(node);
+    if (node === undefined || obstacle !== undefined) return { label, reason: obstacle ?? "" };
+    const axisFromEnd = this.#axisOf(layer);
+    if (axisFromEnd === undefined) return { label, reason: "the type or rank of its output is unknown" };
+    const value = biasedOutput(float, types, output, axisFromEnd);
+    const read = node.inputs.filter((input) => input !== "" && float.constant(input) === undefined);
+    const from = read.length === 1 ? { entry: read[0], sides: [] } : undefined;
+    return { label, output: value, value, axisFromEnd, limits: this.#limitsBehind(value), from, isJudged: false };
+  }
+
+  /** A value that several layers may have a part in; before the Relu or Clip that ends it. */
+  #behind(label: string, exit: ValueName, from: Found["from"], areMaps: boolean): Found | UnusableSite {
+    const { float, types } = this.#context;
+    const producer = float.producer(exit);
+    const ending = producer === undefined ? undefined : limitsOf(float, producer);
+    const output = ending === undefined || producer === undefined ? exit : producer.inputs[0];
+    const rank = shapeOf(types, output)?.length;
+    if (rank === undefined) return { label, reason: "the rank of its output is unknown" };
+    const value = this.#summandOf(output);
+    const layer = this.#layers.get(value);
+    const axisFromEnd = (layer && this.#axisOf(layer)) ?? (areMaps && rank > 2 ? 1 - rank : -1);
+    return { label, output, value, axisFromEnd, limits: ending ?? this.#limitsBehind(output), from, isJudged: true };
+  }
+
+  #ofOutput(name: ValueName): Found | UnusableSite {
+    const { float, types } = this.#context;
+    const label = `output ${name}`;
+    const logits = findLogits(float, types, name, true);
+    if ("reason" in logits) return { label, reason: `it ${logits.reason}` };
+    const { value, rank, classAxis } = logits;
+    const last = wayToLayer(float, types, logits).at(-1);
+    const isNear = last !== undefined && this.#homes.get(last.value) === this.#homes.get(value);
+    const axisFromEnd = classAxis - rank;
+    const place = isNear && last.axisFromEnd === axisFromEnd ? last.value : value;
+    return { label, output: value, value: place, axisFromEnd, isJudged: true };
+  }
+
+  /** The layer that a sum of activations is made of, where a constant added to its output is one added to the sum. */
+  #summandOf(value: ValueName): ValueName {
+    const { float, types } = this.#context;
+    if (this.#layers.has(value)) return value;
+    const add = float.producer(value);
+    if (!isOperator(add, "Add")) return value;
+    const shape = JSON.stringify(shapeOf(types, value));
+    const own = add.inputs.find(
+      (input) =>
+        this.#layers.has(input) &&
+        onlyConsumer(float, input) === add &&
+        // What an earlier block of the walk computes is not computed again.
+        this.#homes.get(input) === this.#homes.get(value) &&
+        JSON.stringify(shapeOf(types, input)) === shape,
+    );
+    return own ?? value;
+  }
+
+  /** Counted from the end. */
+  #axisOf({ output, outputAxis }: SiteLayer): number | undefined {
+    const rank = shapeOf(this.#context.types, output)?.length;
+    return rank === undefined ? undefined : resolveAxis(outputAxis, rank) - rank;
+  }
+
+  /** Of the Relu or Clip that is the only reader of a value. */
+  #limitsBehind(value: ValueName): Limits | undefined {
+    const { float } = this.#context;
+    const activation = onlyConsumer(float, value);
+    return activation?.inputs[0] === value ? limitsOf(float, activation) : undefined;
+  }
+}
+
+function describeSite(context: StepContext, found: Found, options: BiasOptions): BiasSite | UnusableSite {
+  const { label, output, limits, axisFromEnd, isJudged } = found;
+  const shape = shapeOf(context.types, output);
+  const elementType = elementTypeOf(context.types, output);
+  if (shape === undefined || elementType === undefined || !isFloatType(elementType)) {
+    return { label, reason: "the type or rank of its output is unknown" };
+  }
+  const rank = shape.length;
+  const channelAxis = rank + axisFromEnd;
+  const fed = fedPart(context, found, options);
+  if ("reason" in fed) return { label, ...fed };
+  const place = { value: found.value, axisFromEnd, elementType };
+  const site = { label, value: output, output, limits, rank, channelAxis, place, isJudged, ...fed };
+  if (options.bias !== "position") return site;
+  if (channelAxis === 0) return { label, reason: "its first axis holds channels, not samples" };
+  const positions = shape.slice(1).filter((size) => typeof size === "number");
+  if (positions.length < rank - 1) {
+    return { label, reason: "the length of an axis of its output is not fixed: there is no bias per position" };
+  }
+  // Where there are no positions besides the channels, the layer's own bias will do.
+  return positions.length === 1 ? site : { ...site, positions, place: { ...place, positions } };
+}
+
+/** What is fed the other network's activations: nothing where each network has its own. */
+function fedPart(
+  { float, current }: StepContext,
+  { output, from, isJudged }: Found,
+  { inputs, target }: BiasOptions,
+): Pick<BiasSite, "part" | "isolated"> | { readonly reason: string } {
+  if (inputs === "quantized" && target === "trajectory") return {};
+  // What the network is fed is the same for both.
+  if (from === undefined) return isJudged ? {} : { reason: "it reads more than one activation" };
+  const isolated = { entry: from.entry, sides: from.sides };
+  const graph = inputs === "float" ? current : float;
+  const part = partBetween(graph, new Set([from.entry, ...from.sides]), output);
+  if (part === undefined) return { reason: `it depends on more than ${from.entry}` };
+  return inputs === "float"
+    ? { isolated, part: { of: "current", ...isolated, ...part } }
+    : { part: { of: "float", ...isolated, ...part } };
+}
