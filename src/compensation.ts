@@ -1,37 +1,27 @@
-import { type Alignment, alignModels } from "./align/align.js";
-import { alignBlocks } from "./align/align-blocks.js";
-import { type ForeignGroup, type FoundGrids, findGrids } from "./align/find-grids.js";
-import { refitInputs } from "./align/refit-inputs.js";
+import { alignModels } from "./align/align.js";
 import { refuseMismatch, refuseStrangers } from "./align/refuse.js";
-import { writeGrid } from "./align/write-grid.js";
-import type { Block } from "./blocks/blocks.js";
-import { findLayerBlocks } from "./blocks/layer-blocks.js";
-import { cleanModel } from "./clean/index.js";
-import { raiseOpset } from "./clean/opset/raise-opset.js";
-import { oldestTarget } from "./clean/opset/versions.js";
+import {
+  type AlignedPair,
+  bringTogether,
+  layersOf,
+  triedEstimators,
+  type Walked,
+  walkAligned,
+} from "./aligned-walk.js";
 import { checkedSamples, checkRuns } from "./compare/check-runs.js";
 import { Judge } from "./compare/judge.js";
-import { compensations } from "./compensate/index.js";
 import { chooseSamples } from "./data/choose.js";
 import type { Sample, Samples } from "./data/samples.js";
-import { chooseBatchSize, inBatches } from "./engine/batch.js";
+import { chooseBatchSize } from "./engine/batch.js";
 import type { Engine } from "./engine/engine.js";
-import { inferValueTypes } from "./engine/infer-types.js";
 import { RecoupError } from "./errors.js";
-import type { ValueName } from "./graph/graph.js";
-import { type Model, opsetOf, withGraph } from "./graph/model.js";
-import { labelOf } from "./graph/node.js";
+import type { Model } from "./graph/model.js";
 import { refuseNotANumber } from "./graph/not-a-number.js";
-import type { ValueTypes } from "./graph/value-types.js";
-import { findLayers } from "./operators/index.js";
 import type { StepRule } from "./recipe/recipe.js";
 import { walkBatchSize } from "./refinement.js";
 import type { CompensationReport, Trial } from "./report/compensation-report.js";
-import { fitRanges, rangesName } from "./round/live-ranges.js";
-import type { AnyStep, OpenSite, OpenStep, SiteLayer } from "./step/step.js";
+import { rangesName } from "./round/live-ranges.js";
 import { version } from "./version.js";
-import type { StepResult } from "./walk/solve-sites.js";
-import { walk } from "./walk/walk.js";
 
 /** What a run is told; the same task gives the same bytes. */
 export interface CompensateTask {
@@ -47,6 +37,9 @@ export interface CompensateTask {
   readonly engine: Engine;
   readonly onProgress?: (phase: CompensatePhase, done: number) => void;
 }
+
+export { stepNames, triedEstimators } from "./aligned-walk.js";
+export { rangesName };
 
 export type CompensatePhase = "clean" | "align" | "refine" | "try" | "check";
 
@@ -77,7 +70,7 @@ export async function compensateModel(task: CompensateTask): Promise<CompensateO
   const indices = chooseSamples(samples.length, task.sampleCount, task.seed);
   if (indices.length === 0) throw new RecoupError("data/empty", "holds no samples");
   progress("clean", 0);
-  const plan = await bringTogether(task);
+  const plan = await bringTogether(float, quantized, engine);
   progress("align", 0);
   const first = await take(samples, indices.slice(0, alignedOn));
   const aligned = await alignModels({ engine, ...plan, batches: first });
@@ -92,11 +85,11 @@ export async function compensateModel(task: CompensateTask): Promise<CompensateO
     await chooseBatchSize(engine, plan.quantized, plan.types, first),
   ];
   const batchSize = walkBatchSize(fitted.length, Math.min(...sizes));
-  const run: Run = { task, ...plan, aligned, layers, fitted, batchSize };
+  const run: AlignedPair = { engine, samples, ...plan, aligned, layers, fitted, batchSize };
   const judge = new Judge({ ...plan, engine, samples, held });
   const given: Trial = { steps: [], ...(await judge.measure(quantized)) };
   refuseEqual(given);
-  const { trials, best, first: all } = await tryVariants(run, judge, given);
+  const { trials, best, first: all } = await tryVariants(task, run, judge, given);
   progress("check", 0);
   const isChanged = best.walked !== undefined;
   const check = isChanged ? await checkBeside(task, plan.float, best.model, indices.slice(0, checkedSamples)) : [];
@@ -141,13 +134,13 @@ interface Tried {
 }
 
 /** The steps with each estimator that is open, then each step left out once: it may harm where others help. */
-async function tryVariants(run: Run, judge: Judge, given: Trial): Promise<Tried> {
-  const { steps: asked, quantized, onProgress = () => {} } = run.task;
+async function tryVariants(task: CompensateTask, run: AlignedPair, judge: Judge, given: Trial): Promise<Tried> {
+  const { steps: asked, quantized, onProgress = () => {} } = task;
   const trials = [given];
   let best: Best = { trial: given, model: quantized, walked: undefined };
   let first: Walked | undefined;
   const tryOut = async (steps: readonly StepRule[]) => {
-    const walked = await refine(run, steps);
+    const walked = await walkAligned(run, steps, (done) => onProgress("refine", done));
     first ??= walked;
     onProgress("try", 0);
     const trial = { steps: steps.map(nameOf), ...(await judge.measure(walked.model)) };
@@ -170,142 +163,10 @@ function withEstimators(steps: readonly StepRule[]): readonly (readonly StepRule
   return triedEstimators.map((range) => steps.map((step) => (isOpen(step) ? { ...step, range } : step)));
 }
 
-interface Plan {
-  readonly float: Model;
-  readonly quantized: Model;
-  readonly types: ValueTypes;
-  readonly warnings: readonly string[];
-}
-
-/** The float network cleaned, both in one version of the standard's operators. */
-async function bringTogether({ float: given, quantized, engine }: CompensateTask): Promise<Plan> {
-  const { model: cleaned } = await cleanModel(given, { engine });
-  const target = Math.max(oldestTarget, opsetOf(cleaned), opsetOf(quantized));
-  const raise = async (model: Model) =>
-    opsetOf(model) >= target ? model : raiseOpset(model, target, await inferValueTypes(engine, model));
-  const float = await raise(cleaned);
-  const raised = await raise(quantized);
-  const from = `from operator set ${opsetOf(quantized)} to ${target}`;
-  const warnings = raised === quantized ? [] : [`the quantized model was raised ${from}, as the float model's is`];
-  return { float, quantized: raised, types: await inferValueTypes(engine, float), warnings };
-}
-
-interface Run extends Plan {
-  readonly task: CompensateTask;
-  readonly aligned: Alignment;
-  readonly layers: readonly SiteLayer[];
-  readonly fitted: readonly number[];
-  readonly batchSize: number;
-}
-
-interface Walked {
-  readonly model: Model;
-  readonly blocks: number;
-  readonly results: readonly StepResult[];
-}
-
-/** Takes the quantized network through some steps. */
-async function refine(run: Run, rules: readonly StepRule[]): Promise<Walked> {
-  const { task, float, types, aligned, fitted, batchSize } = run;
-  const { samples, engine, onProgress: progress = () => {} } = task;
-  const nodes = findLayers(float.graph, types).layers.map(({ node }) => node);
-  const all = findLayerBlocks(float.graph, types, nodes);
-  const fits = rules.some(({ use }) => use === rangesName);
-  const grids = findGrids(aligned.model.graph, float.graph, aligned.values, estimatorOf(rules));
-  const batches = () => inBatches(samples.read(fitted), batchSize);
-  const inputs = fits ? await refitInputs(engine, float, aligned.model, grids.groups, batches()) : undefined;
-  const current = inputs ? inputs.model : aligned.model;
-  const blocks = alignBlocks(all, current.graph, aligned.values);
-  const context = {
-    float: float.graph,
-    types,
-    layers: run.layers,
-    plans: [],
-    current: current.graph,
-    batches: Math.ceil(fitted.length / batchSize),
-  };
-  const open = rules.map(({ use, ...options }) => {
-    const step = use === rangesName ? rangesStep(grids, blocks) : stepNamed(use);
-    return onAligned(step.open(context, options), run);
-  });
-  progress("refine", 0);
-  const walked = await walk({ engine, float, current, types, blocks, batches: batches() }, open, {
-    onProgress: (done) => progress("refine", done),
-  });
-  const restored = withGraph(run.quantized, aligned.restore(walked.model.graph));
-  const results = open.map(({ name, outcome }, i): StepResult => {
-    const isRanges = name === rangesName;
-    const left = grids.left.map(({ label, reason }) => ({ label, kind: "skipped", reason }) as const);
-    const before = isRanges ? [...(inputs?.records ?? []), ...left] : [];
-    return { name, outcome, sites: [...before, ...walked.records[i]] };
-  });
-  return { model: restored, blocks: blocks.length, results };
-}
-
-/** What `ranges` tries where it is not told: the smallest squared error, and everything that was seen. */
-export const triedEstimators = ["mse", "minmax"] as const;
-
-function estimatorOf(rules: readonly StepRule[]): string {
-  const range = rules.find(({ use }) => use === rangesName)?.range;
-  return typeof range === "string" ? range : triedEstimators[0];
-}
-
 /** The step as it is written on the command line. */
 function nameOf({ use, ...options }: StepRule): string {
   return [use, ...Object.entries(use === rangesName ? options : {}).map(([key, value]) => `${key}=${value}`)].join(":");
 }
-/** A grid that fits nearly as well is left as another tool has chosen it. */
-const leastGain = 0.1;
-
-function rangesStep({ groups }: FoundGrids, blocks: readonly Block[]): AnyStep {
-  const roundedFrom = ({ sources }: ForeignGroup, value: ValueName) => sources.get(value) ?? value;
-  const onlyGrows = ({ isLast }: ForeignGroup) => isLast;
-  return fitRanges(groups, blocks, { write: writeGrid, roundedFrom, leastGain, onlyGrows });
-}
-
-function stepNamed(name: string): AnyStep {
-  const step = compensations.find((candidate) => candidate.name === name);
-  if (step !== undefined) return step;
-  throw new RecoupError("usage/argument", `is no step that compensates: ${stepNames.join(", ")}`, { field: name });
-}
-
-export { rangesName };
-
-/** The steps that there are, in the order of help. */
-export const stepNames: readonly string[] = [rangesName, ...compensations.map(({ name }) => name)];
-
-/** What a step wants to look at or change has to be in both networks. */
-function onAligned(step: OpenStep, { float, aligned }: Run): OpenStep {
-  const { graph } = aligned.model;
-  const isThere = (value: ValueName) => {
-    if (aligned.values.has(value)) return true;
-    const isOfFloat = float.graph.producer(value) !== undefined;
-    return !isOfFloat && (graph.producer(value) !== undefined || graph.isInput(value));
-  };
-  const missing = (site: OpenSite) =>
-    [site.value, ...site.taps.filter(({ from }) => from === "current").map(({ value }) => value)].find(
-      (value) => !isThere(value),
-    );
-  const found = step.sites.map((site) => ({ site, value: missing(site) }));
-  const lost = found.flatMap(({ site, value }) =>
-    value === undefined ? [] : [{ label: site.label, reason: `${value} was not found in the quantized model` }],
-  );
-  return {
-    ...step,
-    sites: found.flatMap(({ site, value }) => (value === undefined ? [site] : [])),
-    unusable: [...step.unusable, ...lost],
-  };
-}
-
-function layersOf(float: Model, types: ValueTypes): readonly SiteLayer[] {
-  return findLayers(float.graph, types).layers.map(({ node, outputAxis }) => ({
-    label: labelOf(node),
-    opType: node.opType,
-    output: node.outputs[0],
-    outputAxis,
-  }));
-}
-
 /** @throws RecoupError `compensate/nothing-to-do` */
 function refuseEqual({ sqnrDb }: Trial): void {
   if (sqnrDb < sameDb) return;

@@ -1,38 +1,12 @@
 import type { Graph, Node, ValueName } from "../graph/graph.js";
 import { createNameSource } from "../graph/names.js";
-import { floatAttribute, intAttribute, isOperator, isStandard, labelOf, withInputs } from "../graph/node.js";
+import { intAttribute, isOperator, labelOf } from "../graph/node.js";
 import { applyPatch } from "../graph/patch.js";
 import { PatchWriter } from "../graph/patch-writer.js";
-import { roundHalfEven } from "../math/round.js";
-import { isFloatType } from "../tensor/element-type.js";
 import { elementCount, isSameShape } from "../tensor/shape.js";
-import { float32Tensor, float32Values, int32Tensor, type Tensor } from "../tensor/tensor.js";
-
-/** Where codes, their scale and their zero point stand among the inputs of an operator. */
-type Place = readonly [codes: number, scale: number, zeroPoint: number];
-
-/** An operator on codes as the float operator between DequantizeLinear and QuantizeLinear. */
-interface OpenForm {
-  readonly opType: string;
-  readonly operands: readonly Place[];
-  /** Scale and zero point of the result. */
-  readonly result: readonly [scale: number, zeroPoint: number];
-  /** An int32 input in units of the product of the first two operands' scales. */
-  readonly bias?: number;
-  /** Axis of a weight along which its scales lie, where it has several. */
-  readonly channelAxis?: (rank: number) => number;
-  /** The float operator's attributes, where they differ. */
-  readonly attributes?: Node["attributes"];
-}
-
-/** A node that was opened. */
-interface Opening {
-  readonly original: Node;
-  readonly form: OpenForm | undefined;
-  /** The float operator. */
-  readonly core: Node;
-  readonly quantize: Node;
-}
+import type { Tensor } from "../tensor/tensor.js";
+import { closeOperators, type Opening } from "./close-operators.js";
+import { movingOperators, type OpenForm, openForm, type Place, unitOf } from "./operators-on-codes.js";
 
 /** An operator on codes that stays closed: what it computes cannot be looked at in numbers. */
 export interface ClosedOperator {
@@ -49,24 +23,6 @@ export interface OpenedGraph {
    */
   close(graph: Graph): Graph;
 }
-
-/** Operators whose outputs are elements of their first input: on codes they have the grid of the input. */
-const movingOperators: readonly string[] = [
-  ...[
-    "MaxPool",
-    "Reshape",
-    "Flatten",
-    "Transpose",
-    "Squeeze",
-    "Unsqueeze",
-    "Slice",
-    "Gather",
-    "Split",
-    "Expand",
-    "Tile",
-  ],
-  ...["DepthToSpace", "SpaceToDepth", "Resize"],
-];
 
 /**
  * Writes operators on codes (`QLinearConv`, onnxruntime's `QLinearAdd` and the like, `MaxPool` on uint8) as the float
@@ -209,127 +165,6 @@ class Opener {
   #isSameGrid(a: readonly [ValueName, ValueName], b: readonly [ValueName, ValueName]): boolean {
     return a.every((name, i) => name === b[i] || isSameTensor(this.#graph.constant(name), this.#graph.constant(b[i])));
   }
-}
-
-function openForm(node: Node): OpenForm | undefined {
-  const pair: readonly Place[] = [
-    [0, 1, 2],
-    [3, 4, 5],
-  ];
-  if (isStandard(node)) {
-    if (node.opType === "QLinearConv") {
-      return { opType: "Conv", operands: pair, result: [6, 7], bias: 8, channelAxis: () => 0 };
-    }
-    if (node.opType === "QLinearMatMul") {
-      return { opType: "MatMul", operands: pair, result: [6, 7], channelAxis: (rank) => rank - 1 };
-    }
-    return undefined;
-  }
-  if (node.domain !== "com.microsoft") return undefined;
-  const single: readonly Place[] = [[0, 1, 2]];
-  switch (node.opType) {
-    case "QGemm": {
-      // The unit of its bias holds alpha; whoever writes the operator writes 1.
-      if (floatAttribute(node, "alpha", 1) !== 1 || (node.inputs[7] ?? "") === "") return undefined;
-      const channelAxis = () => (intAttribute(node, "transB", 0) === 1 ? 0 : 1);
-      return { opType: "Gemm", operands: pair, result: [7, 8], bias: 6, channelAxis };
-    }
-    case "QLinearAdd":
-    case "QLinearMul":
-      return { opType: node.opType.slice("QLinear".length), operands: pair, result: [6, 7] };
-    case "QLinearSigmoid":
-    case "QLinearLeakyRelu":
-    case "QLinearAveragePool":
-    case "QLinearGlobalAveragePool":
-    case "QLinearSoftmax": {
-      const attributes = new Map([...node.attributes].filter(([key]) => key !== "opset" && key !== "channels_last"));
-      return { opType: node.opType.slice("QLinear".length), operands: single, result: [3, 4], attributes };
-    }
-    case "QLinearConcat": {
-      const count = Math.floor((node.inputs.length - 2) / 3);
-      const operands = Array.from({ length: count }, (_, i): Place => [2 + 3 * i, 3 + 3 * i, 4 + 3 * i]);
-      return { opType: "Concat", operands, result: [0, 1] };
-    }
-    default:
-      return undefined;
-  }
-}
-
-/** Input scale times weight scale, for each channel or for all. */
-function unitOf(graph: Graph, node: Node, { operands }: OpenForm): Tensor | undefined {
-  const [input, weight] = operands.map(([, scale]) => graph.constant(node.inputs[scale]));
-  if (input === undefined || weight === undefined || !isFloatType(input.type) || !isFloatType(weight.type))
-    return undefined;
-  const [factor] = float32Values(input);
-  const values = float32Values(weight).map((scale) => scale * factor);
-  return float32Tensor(values.length === 1 ? [] : [values.length], values);
-}
-
-function closeOperators(graph: Graph, openings: readonly Opening[], added: ReadonlySet<Node>): Graph {
-  const present = new Set(graph.nodes);
-  const writer = new PatchWriter(createNameSource(graph));
-  const removed: Node[] = [];
-  for (const opening of openings) {
-    if (!present.has(opening.quantize)) continue;
-    const core = graph.producer(opening.quantize.inputs[0]);
-    const isAlone =
-      core !== undefined && graph.consumers(core.outputs[0]).length === 1 && !graph.isOutput(core.outputs[0]);
-    const original = isAlone ? closedForm(graph, opening, core, added, writer) : undefined;
-    if (core === undefined || original === undefined) continue;
-    removed.push(core, opening.quantize);
-    writer.add(original);
-  }
-  let closed = applyPatch(graph, writer.finish("close operators on codes", { remove: removed }));
-  for (;;) {
-    const dead = closed.nodes.filter((node) => added.has(node) && isUnread(closed, node));
-    if (dead.length === 0) return closed;
-    closed = applyPatch(closed, { label: "close operators on codes", remove: dead });
-  }
-}
-
-function isUnread(graph: Graph, node: Node): boolean {
-  return node.outputs.every((output) => graph.consumers(output).length === 0 && !graph.isOutput(output));
-}
-
-/** The operator as it was, with the bias that its float form has now; undefined where more has changed. */
-function closedForm(
-  graph: Graph,
-  { original, form, core: before }: Opening,
-  core: Node,
-  added: ReadonlySet<Node>,
-  writer: PatchWriter,
-): Node | undefined {
-  if (core === before) return original;
-  const count = form?.operands.length ?? 0;
-  const isSame = core.opType === before.opType && core.attributes === before.attributes;
-  const readsSame = before.inputs.slice(0, count).every((input, i) => core.inputs[i] === input);
-  // Scales may have been fitted again since.
-  const biasUnit = form && unitOf(graph, original, form);
-  if (form?.bias === undefined || biasUnit === undefined || !isSame || !readsSame || core.inputs.length > 3)
-    return undefined;
-  const bias = core.inputs[count] ?? "";
-  const dequantize = graph.producer(bias);
-  const inputs = [...original.inputs];
-  while (inputs.length <= form.bias) inputs.push("");
-  if (isOperator(dequantize, "DequantizeLinear") && (added.has(dequantize) || hasUnit(graph, dequantize, biasUnit))) {
-    inputs[form.bias] = dequantize.inputs[0];
-    return withInputs(original, inputs);
-  }
-  const tensor = graph.constant(bias);
-  if (tensor === undefined || !isFloatType(tensor.type)) return undefined;
-  const units = float32Values(biasUnit);
-  const codes = Int32Array.from(float32Values(tensor), (value, i) =>
-    roundHalfEven(value / units[units.length === 1 ? 0 : i]),
-  );
-  inputs[form.bias] = writer.constant(`${bias}_quantized`, int32Tensor([codes.length], codes));
-  return withInputs(original, inputs);
-}
-
-function hasUnit(graph: Graph, dequantize: Node, unit: Tensor): boolean {
-  const scale = graph.constant(dequantize.inputs[1]);
-  if (scale === undefined || !isFloatType(scale.type)) return false;
-  const [a, b] = [float32Values(scale), float32Values(unit)];
-  return a.length === b.length && a.every((value, i) => value === b[i]);
 }
 
 function isSameTensor(a: Tensor | undefined, b: Tensor | undefined): boolean {
