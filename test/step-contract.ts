@@ -9,7 +9,7 @@ import { float32Tensor, float32Values } from "../src/tensor/tensor.js";
 import type { SiteRecord } from "../src/walk/solve-sites.js";
 import { runModel, someFloats } from "./models.js";
 import { makeChain, makeResidualNet, makeTransformer } from "./networks.js";
-import { prepareWalk, roundWeights, walkThrough } from "./walking.js";
+import { prepareWalk, roundWeights, stepNamed, walkThrough } from "./walking.js";
 
 const networks = [
   ["a chain", makeChain],
@@ -22,6 +22,17 @@ const quick = networks.filter(([about]) => about === "a chain");
 
 /** The networks in which contracts are tested by `npm run test:long`. */
 export const others = networks.filter((network) => !quick.includes(network));
+
+/** Bias compensation with other options than its defaults. */
+export const biasVariants: readonly AnyStep[] = Object.entries({
+  "bc-by-position": { bias: "position" },
+  "bc-everywhere": { places: "all" },
+  "bc-everywhere-local": { places: "all", target: "local" },
+  "bc-everywhere-isolated": { places: "all", inputs: "float", bias: "position" },
+}).map(([name, options]) => {
+  const bias = stepNamed("bc");
+  return { ...bias, name, open: (context) => bias.open(context, options) };
+});
 
 /** What every compensation has to do. */
 export function testStep(engine: Engine, step: AnyStep, inside = quick): void {
