@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { Engine, Feeds } from "../src/engine/engine.js";
 import type { Model } from "../src/graph/model.js";
 import { encodeModel, joinChunks } from "../src/onnx/model.js";
+import type { OptionValues } from "../src/step/options.js";
 import type { AnyStep } from "../src/step/step.js";
 import { isFloatType } from "../src/tensor/element-type.js";
 import { elementCount } from "../src/tensor/shape.js";
@@ -24,7 +25,7 @@ const quick = networks.filter(([about]) => about === "a chain");
 export const others = networks.filter((network) => !quick.includes(network));
 
 /** Bias compensation with other options than its defaults. */
-export const biasVariants: readonly AnyStep[] = Object.entries({
+export const biasVariants: readonly AnyStep[] = Object.entries<OptionValues>({
   "bc-by-position": { bias: "position" },
   "bc-everywhere": { places: "all" },
   "bc-everywhere-local": { places: "all", target: "local" },
