@@ -3,6 +3,7 @@
  * bench/results.json and bench/README.md:
  *
  *     npm run bench [-- --shared FOLDER] [--models NAME,…] [--ranges NAME,…] [--samples N] [--repeat 1] [--peer PYTHON] [--dry]
+ *     npm run bench -- --page      # writes the page again, of the results that are there
  *
  * What each figure is stands on the page that it writes.
  */
@@ -12,7 +13,7 @@ import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { version } from "recoup";
+import { version as current } from "recoup";
 
 const { values } = parseArgs({
   options: {
@@ -25,6 +26,8 @@ const { values } = parseArgs({
     peer: { type: "string", default: "python3" },
     /** Prints only. */
     dry: { type: "boolean", default: false },
+    /** Measures nothing. */
+    page: { type: "boolean", default: false },
   },
 });
 const data = join(values.shared, "assets", "imagenet", "calib");
@@ -37,23 +40,33 @@ const gptq = { weights: 4, activations: 8, rounding: "gptq" };
  *   processorRatio: number, busy: number, peakMB: number, phases: Record<string, number> }} Row
  */
 
-/** @type {Row[]} */
-const rows = [];
+const phaseNames = ["start", "clean", "calibrate", "quantize", "try", "refine", "check"];
 const count = Number(values.samples);
-for (const model of values.models.split(",")) {
-  for (const range of values.ranges.split(",")) await add(model, `ranges: ${range}`, count, { range });
-  // Twice the samples, to see what time and memory follow.
-  for (const samples of [count, 2 * count]) await add(model, "GPTQ, target same", samples, { ...gptq, target: "same" });
-  await add(model, "GPTQ, target auto", 2 * count, gptq);
-}
-const speeds = (await run({ part: "products" })).result;
-const peer = comparePeer();
+
+const known = values.page ? JSON.parse(readFileSync(join("bench", "results.json"), "utf8")) : undefined;
+/** @type {Row[]} */
+const rows = known?.rows ?? [];
+if (!known) await measureAll();
+const speeds = known?.speeds ?? (await run({ part: "products" })).result;
+const peer = known?.peer ?? comparePeer();
+const machine = known ?? machineNow();
 if (values.dry) console.log(page());
 else {
   mkdirSync("bench", { recursive: true });
-  const results = { ...machine(), speeds, rows, peer };
+  const { version, date, cores, processor, load } = machine;
+  const results = { version, date, cores, processor, load, speeds, rows, peer };
   writeFileSync(join("bench", "results.json"), `${JSON.stringify(results, undefined, 2)}\n`);
   writeFileSync(join("bench", "README.md"), page());
+}
+
+async function measureAll() {
+  for (const model of values.models.split(",")) {
+    for (const range of values.ranges.split(",")) await add(model, `ranges: ${range}`, count, { range });
+    // Twice the samples, to see what time and memory follow.
+    for (const samples of [count, 2 * count])
+      await add(model, "GPTQ, target same", samples, { ...gptq, target: "same" });
+    await add(model, "GPTQ, target auto", 2 * count, gptq);
+  }
 }
 
 /**
@@ -90,21 +103,19 @@ function cellsOf({ model, way, samples, forwardMs, elapsedMs, wholeMs, ratio, pr
   return [model, way, String(samples), ...times, ...ratios, peakMB > 0 ? `${peakMB.toFixed(0)} MB` : "–"];
 }
 
-const phaseNames = ["start", "clean", "calibrate", "quantize", "try", "refine", "check"];
-
 /** @param {Row} row */
 function phaseCells({ model, way, samples, phases }) {
   return [model, way, String(samples), ...phaseNames.map((name) => (phases[name] ? seconds(phases[name]) : "–"))];
 }
 
-function machine() {
+function machineNow() {
   const [{ model }] = cpus();
   const date = new Date().toISOString().slice(0, 10);
-  return { version, date, cores: cpus().length, processor: model.trim(), load: loadavg()[2] };
+  return { version: current, date, cores: cpus().length, processor: model.trim(), load: loadavg()[2] };
 }
 
 function page() {
-  const { date, cores, processor, load } = machine();
+  const { version, date, cores, processor, load } = machine;
   const repeats = Number(values.repeat) === 1 ? "one run each" : `the middle of ${values.repeat} runs`;
   return `# Benchmarks
 
