@@ -107,6 +107,19 @@ export function makeBranches(): TestModel {
   return net.finish({ x: picture }, ["y"]);
 }
 
+/** A stem and two fire modules: a layer that narrows, two branches that widen, joined by Concat. */
+export function makeFires(): TestModel {
+  const net = new NetworkWriter();
+  let value = net.relu(net.conv("x", "stem", [6, 2]));
+  for (let i = 0; i < 2; i++) {
+    const narrow = net.relu(net.conv(value, `squeeze${i}`, [2, 6], 1));
+    const branches = [1, 3].map((kernel) => net.relu(net.conv(narrow, `expand${i}_${kernel}`, [3, 2], kernel)));
+    value = net.node("Concat", branches, `joined${i}`, { axis: 1 });
+  }
+  net.conv(value, "y", [2, 6], 1);
+  return net.finish({ x: picture }, ["y"]);
+}
+
 /** Two transformer layers with residual streams named `attended…` and `layer…`. */
 export function makeTransformer(): TestModel {
   const net = new NetworkWriter();
@@ -219,6 +232,7 @@ export const networks: readonly (readonly [about: string, make: () => TestModel]
   ["a chain", makeChain],
   ["a residual network", makeResidualNet],
   ["parallel branches", makeBranches],
+  ["fire modules", makeFires],
   ["a transformer", makeTransformer],
   ["a decoder with a shared mask and rotary tables", makeDecoder],
   ["a neck with skips and two outputs", makeNeck],

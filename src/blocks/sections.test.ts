@@ -4,6 +4,7 @@ import {
   makeBranches,
   makeChain,
   makeDecoder,
+  makeFires,
   makeResidualNet,
   makeTransformer,
   makeUNet,
@@ -35,6 +36,16 @@ describe("findSections", () => {
   it("takes two layers of a chain together, the head none", async () => {
     expect(await endsOf(makeChain(6))).toEqual(["c0_relu c2_relu", "c2_relu c4_relu"]);
     expect(await endsOf(makeChain(4), "part")).toEqual(["c0_relu c1_relu", "c1_relu c2_relu"]);
+  });
+
+  it("takes the layer that narrows together with the branches behind it, as fire modules do", async () => {
+    expect(await endsOf(makeFires())).toEqual(["stem_relu joined0", "joined0 joined1"]);
+    expect(await endsOf(makeFires(), "part")).toEqual([
+      "stem_relu squeeze0_relu",
+      "squeeze0_relu joined0",
+      "joined0 squeeze1_relu",
+      "squeeze1_relu joined1",
+    ]);
   });
 
   it("goes from activation function to activation function of residual blocks", async () => {

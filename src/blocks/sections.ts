@@ -1,7 +1,7 @@
 import { fixedValues, randomOperators } from "../graph/fixed-values.js";
 import { type Graph, type Node, readsOf, type ValueName } from "../graph/graph.js";
 import { isOperator, labelOf, onlyConsumer } from "../graph/node.js";
-import { elementTypeOf, type ValueTypes } from "../graph/value-types.js";
+import { elementTypeOf, shapeOf, type ValueTypes } from "../graph/value-types.js";
 import { isFloatType } from "../tensor/element-type.js";
 import type { Block } from "./blocks.js";
 import { findLayerBlocks } from "./layer-blocks.js";
@@ -87,7 +87,17 @@ class Network {
     const inside = blocks.slice(start, last + 1);
     if (inside.some((block) => this.#isBranched(block))) return false;
     const count = inside.flatMap(({ nodes }) => nodes).filter((node) => this.#layers.has(node)).length;
-    return count < layersOfChain && !this.#isBranched(next);
+    return count < layersOfChain && (!this.#isBranched(next) || this.#isSqueeze(blocks, start, last));
+  }
+
+  /** Whether a block narrows what enters it for branches behind it that are joined again, as in a fire module. */
+  #isSqueeze(blocks: readonly Block[], start: number, last: number): boolean {
+    const places = [blocks[start - 1], blocks[last], blocks[last + 1]].map((block) => this.#crossing(block));
+    if (places.some((crossing) => crossing.length !== 1)) return false;
+    const [before, between, behind] = places.map(([value]) => shapeOf(this.#types, value)?.[1]);
+    const isJoined = isOperator(this.#graph.producer(places[2][0]), "Concat");
+    const areCounted = typeof before === "number" && typeof between === "number" && typeof behind === "number";
+    return isJoined && areCounted && between < before && between < behind;
   }
 
   sectionOf(blocks: readonly Block[], start: number, last: number): Section | NoSection {

@@ -1,5 +1,4 @@
 import { findBranches } from "../blocks/branches.js";
-import { findLayerBlocks } from "../blocks/layer-blocks.js";
 import { findSections, type Section } from "../blocks/sections.js";
 import type { OutputSite } from "../calibrate/output-error.js";
 import type { FedPart } from "../calibrate/output-pair.js";
@@ -11,9 +10,9 @@ import { type Limits, limitsOf } from "../operators/limits.js";
 import type { OptionsOf } from "../step/options.js";
 import type { Site, SiteLayer, StepContext, UnusableSite } from "../step/step.js";
 import { isFloatType } from "../tensor/element-type.js";
-import { resolveAxis } from "../tensor/shape.js";
 import { type BiasPlace, biasedOutput, biasObstacle } from "./fold-bias.js";
 import { findLogits, wayToLayer } from "./logits.js";
+import { Summands } from "./summands.js";
 
 export const biasOptions = {
   bias: {
@@ -96,24 +95,13 @@ export function withPart(site: BiasSite, graph: Graph): BiasSite {
 class Places {
   readonly #context: StepContext;
   readonly #nodes: readonly Node[];
-  /** Layers by their outputs with bias. */
-  readonly #layers = new Map<ValueName, SiteLayer>();
-  /** The block of the walk in which each value is computed. */
-  readonly #homes = new Map<ValueName, number>();
+  readonly #summands: Summands;
 
   constructor(context: StepContext) {
-    const { float, types, layers } = context;
+    const { float, layers } = context;
     this.#context = context;
     this.#nodes = layers.flatMap(({ output }) => float.producer(output) ?? []);
-    for (const layer of layers) {
-      const node = float.producer(layer.output);
-      const axis = this.#axisOf(layer);
-      if (node === undefined || axis === undefined || biasObstacle(node) !== undefined) continue;
-      this.#layers.set(biasedOutput(float, types, layer.output, axis), layer);
-    }
-    for (const [index, { nodes }] of findLayerBlocks(float, types, this.#nodes).entries()) {
-      for (const output of nodes.flatMap((node) => node.outputs)) this.#homes.set(output, index);
-    }
+    this.#summands = new Summands(context, this.#nodes);
   }
 
   find(kind: Kind): readonly (Found | UnusableSite)[] {
@@ -147,7 +135,7 @@ class Places {
     const node = float.producer(output);
     const obstacle = node === undefined ? "its output was folded away" : biasObstacle(node);
     if (node === undefined || obstacle !== undefined) return { label, reason: obstacle ?? "" };
-    const axisFromEnd = this.#axisOf(layer);
+    const axisFromEnd = this.#summands.axisOf(layer);
     if (axisFromEnd === undefined) return { label, reason: "the type or rank of its output is unknown" };
     const value = biasedOutput(float, types, output, axisFromEnd);
     const read = node.inputs.filter((input) => input !== "" && float.constant(input) === undefined);
@@ -163,9 +151,9 @@ class Places {
     const output = ending === undefined || producer === undefined ? exit : producer.inputs[0];
     const rank = shapeOf(types, output)?.length;
     if (rank === undefined) return { label, reason: "the rank of its output is unknown" };
-    const value = this.#summandOf(output);
-    const layer = this.#layers.get(value);
-    const axisFromEnd = (layer && this.#axisOf(layer)) ?? (areMaps && rank > 2 ? 1 - rank : -1);
+    const value = this.#summands.of(output);
+    const layer = this.#summands.layerOf(value);
+    const axisFromEnd = (layer && this.#summands.axisOf(layer)) ?? (areMaps && rank > 2 ? 1 - rank : -1);
     return { label, output, value, axisFromEnd, limits: ending ?? this.#limitsBehind(output), from, isJudged: true };
   }
 
@@ -176,34 +164,10 @@ class Places {
     if ("reason" in logits) return { label, reason: `it ${logits.reason}` };
     const { value, rank, classAxis } = logits;
     const last = wayToLayer(float, types, logits).at(-1);
-    const isNear = last !== undefined && this.#homes.get(last.value) === this.#homes.get(value);
+    const isNear = last !== undefined && this.#summands.areNear(last.value, value);
     const axisFromEnd = classAxis - rank;
     const place = isNear && last.axisFromEnd === axisFromEnd ? last.value : value;
     return { label, output: value, value: place, axisFromEnd, isJudged: true };
-  }
-
-  /** The layer that a sum of activations is made of, where a constant added to its output is one added to the sum. */
-  #summandOf(value: ValueName): ValueName {
-    const { float, types } = this.#context;
-    if (this.#layers.has(value)) return value;
-    const add = float.producer(value);
-    if (!isOperator(add, "Add")) return value;
-    const shape = JSON.stringify(shapeOf(types, value));
-    const own = add.inputs.find(
-      (input) =>
-        this.#layers.has(input) &&
-        onlyConsumer(float, input) === add &&
-        // What an earlier block of the walk computes is not computed again.
-        this.#homes.get(input) === this.#homes.get(value) &&
-        JSON.stringify(shapeOf(types, input)) === shape,
-    );
-    return own ?? value;
-  }
-
-  /** Counted from the end. */
-  #axisOf({ output, outputAxis }: SiteLayer): number | undefined {
-    const rank = shapeOf(this.#context.types, output)?.length;
-    return rank === undefined ? undefined : resolveAxis(outputAxis, rank) - rank;
   }
 
   /** Of the Relu or Clip that is the only reader of a value. */

@@ -9,8 +9,10 @@ import { type FloatType, isFloatType } from "../tensor/element-type.js";
 import { elementCount } from "../tensor/shape.js";
 import { float32Values, integerValues, type Tensor } from "../tensor/tensor.js";
 import type { BlockOptions } from "./block-options.js";
+import type { BiasPlace } from "./fold-bias.js";
 import { mapsForm } from "./maps-form.js";
 import { bytesOfMatrix, type Storage } from "./stored-matrix.js";
+import { Summands } from "./summands.js";
 
 /** A block that a correction is fitted for. */
 export interface BlockSite extends Site, CorrectedBlock {
@@ -22,9 +24,11 @@ export interface BlockSite extends Site, CorrectedBlock {
   readonly rankWanted: "full" | number;
   /** Whether fewer may do. */
   readonly isRankFree: boolean;
+  /** The layer that a constant alone goes into: where it ends the block, or the branch of a residual connection. */
+  readonly constantPlace: BiasPlace | undefined;
 }
 
-type Description = (CorrectedBlock & Pick<BlockSite, "elementType" | "groups"> & Site) | UnusableSite;
+type Description = (CorrectedBlock & Pick<BlockSite, "elementType" | "groups" | "constantPlace"> & Site) | UnusableSite;
 
 /** The blocks of a network, each with the rank that its share of the budget allows. */
 export function findBlockSites(context: StepContext, options: BlockOptions) {
@@ -32,7 +36,8 @@ export function findBlockSites(context: StepContext, options: BlockOptions) {
   const nodes = layers.flatMap(({ output }) => float.producer(output) ?? []);
   const { sections, others } = findSections(float, types, nodes, options.blocks === "part" ? "part" : "block");
   const token = tokenOf(float, types, sections);
-  const described = sections.map((section) => describe(context, section, options, token));
+  const summands = new Summands(context, nodes);
+  const described = sections.map((section) => describe(context, section, options, token, summands));
   const blocks = described.filter((one) => "entry" in one);
   const full = blocks.map((block) => bytesOfRank(block, "full", storageOf(options)));
   const sum = full.reduce((total, bytes) => total + bytes, 0);
@@ -94,6 +99,7 @@ function describe(
   section: Section,
   options: BlockOptions,
   token: number | undefined,
+  summands: Summands,
 ): Description {
   const { label, entry, exit, nodes, sides } = section;
   const [from, to] = [entry, exit].map((value) => shapeOf(types, value));
@@ -136,7 +142,16 @@ function describe(
     norm: isMaps ? undefined : normBehind(float, exit, outputChannels),
     elementType,
     groups,
+    constantPlace: limits === undefined ? constantPlaceOf(exit, elementType, summands) : undefined,
   };
+}
+
+/** Behind an activation function a constant is no bias. */
+function constantPlaceOf(exit: ValueName, elementType: FloatType, summands: Summands): BiasPlace | undefined {
+  const value = summands.of(exit);
+  const layer = summands.layerOf(value);
+  const axisFromEnd = layer && summands.axisOf(layer);
+  return axisFromEnd === undefined ? undefined : { value, axisFromEnd, elementType };
 }
 
 function vectorsForm(

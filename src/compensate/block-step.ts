@@ -10,6 +10,7 @@ import type { Outcome, Round, Step } from "../step/step.js";
 import { fitCorrections, type StoredCorrection } from "./block-fit.js";
 import type { BlockSite } from "./block-sites.js";
 import { bytesOfRank } from "./block-sites.js";
+import { addToBias, type BiasPlace } from "./fold-bias.js";
 import { writeCorrection } from "./write-correction.js";
 
 /** A space in which a block's error may be fitted. */
@@ -72,9 +73,20 @@ export const blockStep: BlockStep = {
   },
   rewrite(graph, site, solution) {
     if (solution.kind !== "keep") throw new Error(`${site.label} was rewritten before it was decided`);
-    return writeCorrection(graph, site, solution.correction);
+    const { correction } = solution;
+    return isBias(site, correction)
+      ? addToBias(graph, site.constantPlace, Float64Array.from(correction.offset))
+      : writeCorrection(graph, site, correction);
   },
 };
+
+/** Whether a correction is a constant that a layer's bias can take. */
+function isBias(
+  site: KindSite,
+  { matrices, curves }: StoredCorrection,
+): site is KindSite & { readonly constantPlace: BiasPlace } {
+  return matrices.length === 0 && curves.error === undefined && site.constantPlace !== undefined;
+}
 
 function statisticFor(site: KindSite, rounds: readonly Round<Found, Solution>[]) {
   const last = rounds.at(-1)?.solution;
@@ -174,20 +186,24 @@ function best(options: readonly Option[], errorOf: (option: Option) => number, b
 }
 
 function describe(
-  { kinds, norm }: KindSite,
+  site: KindSite,
   { kind, rank, bytes }: Option,
-  { lambda }: StoredCorrection,
+  correction: StoredCorrection,
   before: BlockError,
   after: BlockError,
   rounds: readonly Round<Found, Solution>[],
 ): string {
+  const { kinds, norm } = site;
+  const { lambda } = correction;
   const sums = rounds[0].found[0];
   const kurtosis = sums.kind === "sums" ? sums.kurtosis : { input: 0, error: 0 };
   const ratio = (key: keyof BlockError) => (after[key] / before[key]).toFixed(3);
   const judged = norm === undefined ? "" : `, ${ratio("judged")} behind the next normalization`;
-  const form = rank === 0 ? "constant" : rank === "full" ? "full" : `rank ${rank}`;
+  const constant = isBias(site, correction) ? "constant, in the bias of a layer" : "constant";
+  const form = rank === 0 ? constant : rank === "full" ? "full" : `rank ${rank}`;
   const tails = `kurtosis ${round(kurtosis.input)} of the input, ${round(kurtosis.error)} of the error`;
-  return `${kinds[kind].name}, ${form}, ridge ${lambda}: error ${ratio("raw")}${judged}; ${tails}; ${bytes} bytes`;
+  const size = isBias(site, correction) ? 0 : bytes;
+  return `${kinds[kind].name}, ${form}, ridge ${lambda}: error ${ratio("raw")}${judged}; ${tails}; ${size} bytes`;
 }
 
 function round(value: number): string {

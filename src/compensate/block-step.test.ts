@@ -1,0 +1,48 @@
+import { afterAll, describe, expect, it } from "vitest";
+import { someFloats } from "../../test/models.js";
+import { makeResidualNet, makeTransformer } from "../../test/networks.js";
+import { roundWeights, stepNamed, walkThrough } from "../../test/walking.js";
+import type { Feeds } from "../engine/engine.js";
+import { createRuntimeEngine } from "../node/runtime-engine.js";
+import type { AnyStep } from "../step/step.js";
+
+const engine = createRuntimeEngine({ threads: 1 });
+afterAll(() => engine.close());
+
+/** No bytes for a matrix: what is left is the constant. */
+const constants: AnyStep = {
+  ...stepNamed("qwt"),
+  open: (context) => stepNamed("qwt").open(context, { budget: 0 }),
+};
+
+async function compensate(make: typeof makeTransformer) {
+  const { model: float, feeds } = make();
+  const [[name, { shape }]] = feeds;
+  const samples = Array.from({ length: 24 }, (_, i): Feeds => new Map([[name, someFloats(shape, 40 + i)]]));
+  const current = roundWeights(float);
+  const { model, records } = await walkThrough(engine, float, current, samples, constants);
+  const changed = [...model.graph.initializers].filter(
+    ([key, tensor]) => current.graph.initializers.get(key) !== tensor,
+  );
+  const solved = records.flatMap((record) => (record.kind === "solved" ? [record.remark ?? ""] : []));
+  return { current, model, solved, changed: changed.map(([key]) => key) };
+}
+
+describe("a correction that is a constant alone", () => {
+  it("goes into the bias of the layer that ends a residual branch", async () => {
+    const { current, model, solved, changed } = await compensate(makeTransformer);
+    expect(solved.length).toBeGreaterThan(0);
+    for (const remark of solved) expect(remark).toMatch(/^linear, constant, in the bias of a layer, .* 0 bytes$/);
+    expect(model.graph.nodes.length).toBe(current.graph.nodes.length);
+    expect(changed).toHaveLength(solved.length);
+    for (const name of changed) expect(name).toMatch(/^narrow\d_b$/);
+  });
+
+  it("is added where an activation function ends the block", async () => {
+    const { current, model, solved } = await compensate(makeResidualNet);
+    expect(solved.length).toBeGreaterThan(0);
+    for (const remark of solved) expect(remark).toMatch(/^linear, constant, ridge .* 16 bytes$/);
+    // An Add and the Relu again.
+    expect(model.graph.nodes.length).toBe(current.graph.nodes.length + 2 * solved.length);
+  });
+});
