@@ -91,6 +91,6 @@ function siteOf(whole: ((key: string) => number) | undefined, x: Tensor, y: Tens
     groups: whole?.("groups") ?? 1,
     rankWanted: "full",
     isRankFree: false,
-  constantPlace: undefined,
+    constantPlace: undefined,
   };
 }
