@@ -82,7 +82,8 @@ export async function quantizeNetwork(task: NetworkTask): Promise<QuantizedNetwo
   };
   const ranges = await (task.ranges ?? ((find) => find()))(findRanges);
   onProgress("quantize", 0);
-  const quantized = quantize(plan.float, plan.choice, sites, ranges, recipe.storage, task.store);
+  const rounding = { store: task.store, onProgress: (done: number) => onProgress("quantize", done) };
+  const quantized = await quantize(plan.float, plan.choice, sites, ranges, recipe.storage, rounding);
   onProgress("quantize", 1);
   const size = walkBatchSize(count, batchSize);
   const batches = inBatches(samples.read(run), size);

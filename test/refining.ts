@@ -35,7 +35,7 @@ export async function prepareRefinement(
   const { sites, indices, batchSize } = calibration;
   const observation = await observeSamples(calibration, indices, () => {});
   const ranges = estimateRanges(plan.float.graph, sites, observation.result());
-  const quantized = quantize(plan.float, plan.choice, sites, ranges, given.recipe.storage);
+  const quantized = await quantize(plan.float, plan.choice, sites, ranges, given.recipe.storage);
   const task = { ...plan, engine, recipe: given.recipe, quantized };
   const batches: NamedFeeds[] = [];
   for await (const batch of inBatches(samples.read(indices), batchSize)) batches.push(batch);

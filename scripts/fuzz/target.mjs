@@ -61,7 +61,7 @@ export async function handle(bytes) {
     stage = "not a number";
     refuseNotANumber(raised.graph);
     stage = "plan";
-    for (const [i, weight] of weights.entries()) plan(raised, weight, i === 0 ? activation : "float");
+    for (const [i, weight] of weights.entries()) await plan(raised, weight, i === 0 ? activation : "float");
     return "quantized";
   } catch (error) {
     // A stack that overflows is a defect, too: it is no typed error.
@@ -70,7 +70,7 @@ export async function handle(bytes) {
   }
 }
 
-function plan(model, weight, wished) {
+async function plan(model, weight, wished) {
   const types = typesOf(model.graph);
   const found = findLayers(model.graph, types);
   const choice = chooseLayers(model.graph, types, found, () => ({ kind: "quantize", weight, activation: wished }));
@@ -81,7 +81,7 @@ function plan(model, weight, wished) {
   );
   const sites = activationSites(model.graph, types, choice);
   const ranges = new Map(sites.map(({ value }) => [value, range]));
-  const small = quantize(model, choice, sites, ranges, "packed").model;
+  const small = (await quantize(model, choice, sites, ranges, "packed")).model;
   const lowered = { ...small, graph: lowerToIntegers(small.graph, model.graph, types) };
   readModel(joinChunks(encodeModel(lowered).chunks), external);
 }

@@ -1,7 +1,7 @@
 import { nodesBetween } from "../graph/extract.js";
 import type { Graph, Node, ValueName } from "../graph/graph.js";
 import { type Model, withGraph } from "../graph/model.js";
-import { labelOf } from "../graph/node.js";
+import { hasOneResult, labelOf } from "../graph/node.js";
 import { applyPatch } from "../graph/patch.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { computeConstants, sourceBytes } from "./compute-constants.js";
@@ -42,7 +42,8 @@ export const foldConstants: CleanPass = {
 function inlineConstants(model: Model): [Model, readonly Node[]] {
   const { graph } = model;
   const found = graph.nodes.flatMap((node) => {
-    const tensor = graph.isOutput(node.outputs[0]) ? undefined : constantTensor(node);
+    const isInner = hasOneResult(graph, node) && !graph.isOutput(node.outputs[0]);
+    const tensor = isInner ? constantTensor(node) : undefined;
     return tensor === undefined ? [] : [{ node, tensor }];
   });
   const nodes = found.map(({ node }) => node);

@@ -1,6 +1,6 @@
 import type { Dimension, Graph, Node, ValueName } from "../graph/graph.js";
 import { withGraph } from "../graph/model.js";
-import { intAttribute, isOperator, labelOf } from "../graph/node.js";
+import { hasOneResult, intAttribute, isOperator, labelOf } from "../graph/node.js";
 import { applyPatch } from "../graph/patch.js";
 import { shapeOf, type ValueTypes } from "../graph/value-types.js";
 import { elementCount, resolveAxis } from "../tensor/shape.js";
@@ -25,7 +25,9 @@ export const foldShapes: CleanPass = {
     );
     const found = measuring.flatMap((node) => foldSizes(graph, node, types));
     const foldable = new Map(
-      found.filter(({ node }) => !graph.isOutput(node.outputs[0])).map(({ node, tensor }) => [node, tensor] as const),
+      found
+        .filter(({ node }) => hasOneResult(graph, node) && !graph.isOutput(node.outputs[0]))
+        .map(({ node, tensor }) => [node, tensor] as const),
     );
     if (foldable.size === 0) return { model, changed: [], skipped: [] };
     const initializers = new Map([...foldable].map(([node, tensor]) => [node.outputs[0], tensor] as const));

@@ -127,6 +127,40 @@ describe("removeIdentities", () => {
     expect(result.model.graph.producer("y")?.name).toBe("neg");
   });
 
+  it("takes out the nodes of many outputs at once, whoever else reads what they pass on", async () => {
+    const { result, left } = await clean({
+      nodes: [
+        makeNode("Neg", ["x"], ["a"]),
+        makeNode("Identity", ["a"], ["p"]),
+        makeNode("Relu", ["a"], ["b"]),
+        makeNode("Identity", ["b"], ["q"]),
+        makeNode("Identity", ["b"], ["r"]),
+        makeNode("Abs", ["b"], ["s"]),
+      ],
+      outputs: ["p", "q", "r", "s"],
+    });
+    expect(left).toBe("Neg Relu Identity Abs");
+    expect(result.changed).toHaveLength(2);
+  });
+
+  it("keeps a node whose other outputs are read, whether its operator has them or not", async () => {
+    const { model } = makeTestModel({
+      feeds: { x },
+      nodes: [
+        { ...makeNode("Cast", ["x"], ["a", "more"], { to: 1 }) },
+        makeNode("Relu", ["a"], ["y"]),
+        makeNode("Relu", ["more"], ["z"]),
+      ],
+      outputs: ["y", "z"],
+    });
+    const types = {
+      ...engine,
+      open: () =>
+        engine.open(makeTestModel({ feeds: { x }, nodes: [makeNode("Identity", ["x"], ["a"])], outputs: ["a"] }).model),
+    };
+    expect((await removeIdentities.run(model, { engine: types })).model).toBe(model);
+  });
+
   it("keeps an output that is an input, a constant, or another output", async () => {
     const nodes = [
       makeNode("Identity", ["x"], ["y"]),

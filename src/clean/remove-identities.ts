@@ -1,7 +1,7 @@
 import { type Graph, type Node, readsOf, subgraphsOf, type ValueName } from "../graph/graph.js";
 import { opsetOf, withGraph } from "../graph/model.js";
 import { collectNames } from "../graph/names.js";
-import { labelOf } from "../graph/node.js";
+import { hasOneResult, labelOf } from "../graph/node.js";
 import { applyPatch, type GraphPatch } from "../graph/patch.js";
 import { type IdentityFacts, passedInput, typesNeeded } from "./identity-rules.js";
 import type { CleanPass, PassResult } from "./pass.js";
@@ -42,7 +42,8 @@ function findPassing(facts: IdentityFacts): readonly Passing[] {
   return facts.graph.nodes.flatMap((node) => {
     const to = passedInput(node, facts);
     const [from] = node.outputs;
-    return to === undefined || hides(facts.graph, from, to) ? [] : [{ node, from, to }];
+    if (to === undefined || !hasOneResult(facts.graph, node) || hides(facts.graph, from, to)) return [];
+    return [{ node, from, to }];
   });
 }
 

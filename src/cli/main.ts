@@ -3,18 +3,25 @@ import { CommanderError } from "commander";
 import { RecoupError } from "../errors.js";
 import { createProgram } from "./program.js";
 
-/** 0 done, 1 failed, 2 bad input, 130 interrupted. */
+/** The exit codes of a program that a signal has ended, by the shells' convention: 128 and the number of the signal. */
+const interrupted = { SIGINT: 130, SIGTERM: 143 } as const;
+
+/** 0 done, 1 failed, 2 bad input, 130 and 143 interrupted. */
 async function main(): Promise<number> {
   const interrupt = new AbortController();
-  process.once("SIGINT", () => {
-    interrupt.abort();
-    // A second one ends the process at once, as it does by default.
-  });
+  let exitCode = 0;
+  for (const [signal, code] of Object.entries(interrupted)) {
+    process.once(signal, () => {
+      exitCode = code;
+      interrupt.abort();
+      // A second one ends the process at once, as it does by default.
+    });
+  }
   try {
     await createProgram(interrupt.signal).parseAsync();
     return 0;
   } catch (error) {
-    if (interrupt.signal.aborted) return 130;
+    if (interrupt.signal.aborted) return exitCode;
     // commander has printed its own line: what is unknown, what is missing, or the help that was asked for.
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
     if (error instanceof RecoupError) {

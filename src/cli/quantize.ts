@@ -29,6 +29,8 @@ export function quantizeCommand(signal: AbortSignal): Command {
     .option("--memory <size>", "activations kept in memory, others in files (default: 256MB)", byteSize("--memory"));
   return addRecipeOptions(command)
     .option("--steps <names>", `auto, or steps in order: ${stepHelp()} (default: none)`, commaList)
+    .option("--external-data", "put the tensors into OUTPUT.data (default: only those of models above 1.5 GB)")
+    .option("--no-check", "do not run the small model, where there is no memory for it and the original")
     .option("--resume", "go on where the same command broke off, from OUTPUT.checkpoint")
     .option("--dry-run", "run a few samples, tell what the whole run would take (time, memory, disk), write nothing")
     .option("--report <file>", "write a report for people, in HTML")
@@ -109,16 +111,8 @@ function summarize(model: string, output: string, { report, cost, elapsedMs }: Q
   const { latency, output: error } = cost;
   const rows = [
     ["size", `${formatBytes(cost.sourceBytes)} → ${formatBytes(cost.bytes)} (${formatRatio(cost.sizeRatio)})`],
-    [
-      "latency",
-      `${formatMs(latency.referenceMs)} → ${formatMs(latency.modelMs)} (${formatRatio(latency.ratio)}), one sample`,
-    ],
-    ["load", `${formatMs(latency.referenceLoadMs)} → ${formatMs(latency.modelLoadMs)}`],
-    [
-      "error",
-      `agreement ${formatPercent(error.agreement)}, KL ${formatNats(error.kl)}, ${describeDb(error.sqnrDb)}` +
-        ` (${error.samples} calibration samples)`,
-    ],
+    ...(latency === undefined ? [] : describeLatency(latency)),
+    ["error", error === undefined ? "not measured" : describeError(error)],
     [
       "layers",
       `${report.layers.length} quantized, ${integer} of them on integer kernels; ${report.skipped.length} left in float`,
@@ -152,6 +146,19 @@ function summarize(model: string, output: string, { report, cost, elapsedMs }: Q
 }
 
 type Trials = Quantized["report"]["trials"];
+
+function describeLatency(latency: NonNullable<Quantized["cost"]["latency"]>): readonly (readonly string[])[] {
+  const { referenceMs, modelMs, ratio, referenceLoadMs, modelLoadMs } = latency;
+  return [
+    ["latency", `${formatMs(referenceMs)} → ${formatMs(modelMs)} (${formatRatio(ratio)}), one sample`],
+    ["load", `${formatMs(referenceLoadMs)} → ${formatMs(modelLoadMs)}`],
+  ];
+}
+
+function describeError({ agreement, kl, sqnrDb, samples }: NonNullable<Quantized["cost"]["output"]>): string {
+  const figures = `agreement ${formatPercent(agreement)}, KL ${formatNats(kl)}, ${describeDb(sqnrDb)}`;
+  return `${figures} (${samples} calibration samples)`;
+}
 
 function describeTrials(trials: Trials): readonly (readonly string[])[] {
   return trials.map(({ name, taken, kl, sqnrDb, held, gain }, i) => {

@@ -80,6 +80,11 @@ export function labelOf(node: Node): string {
   return node.name || node.outputs.find((output) => output !== "") || node.opType;
 }
 
+/** Whether nobody reads anything of a node but its first output; a node may have more than its operator knows. */
+export function hasOneResult(graph: Graph, node: Node): boolean {
+  return node.outputs.slice(1).every((output) => graph.consumers(output).length === 0 && !graph.isOutput(output));
+}
+
 /** The only reader of a value, where there is exactly one and the value does not leave the graph. */
 export function onlyConsumer(graph: Graph, value: ValueName): Node | undefined {
   const readers = graph.consumers(value);

@@ -98,8 +98,32 @@ describe("writeModelFile", () => {
     const after = readModelFile(at("m.onnx")).graph;
     expect(after.constant("a")!.bytes()).toEqual(before);
     expect(after.constant("a2")!.bytes()).toEqual(someFloats([1000], 9).bytes());
-    renameSync(at("m.onnx.data"), at("gone"));
+    expect(readdirSync(folder).sort()).toEqual(["m.onnx", "m.onnx.2.data"]);
+    renameSync(at("m.onnx.2.data"), at("gone"));
     expect(() => after.constant("a")!.bytes()).toThrow(refused("onnx/external-data"));
+  });
+
+  it("never has the tensors of one model beside another", () => {
+    const names = () => readdirSync(folder).sort();
+    for (const data of ["m.onnx.data", "m.onnx.2.data", "m.onnx.data"]) {
+      writeModelFile(at("m.onnx"), largeModel(), { inlineLimit: 0 });
+      expect(names()).toEqual(["m.onnx", data].sort());
+    }
+    // Left by a run that was killed before the model took its name.
+    writeFileSync(at("m.onnx.2.data"), "new tensors");
+    const before = readFileSync(at("m.onnx.data"));
+    expect(readModelFile(at("m.onnx")).graph.constant("a")!.bytes()).toEqual(largeModel().graph.constant("a")!.bytes());
+    writeModelFile(at("m.onnx"), largeModel(), { inlineLimit: 0 });
+    expect(readFileSync(at("m.onnx.2.data"))).toEqual(before);
+    writeModelFile(at("m.onnx"), largeModel());
+    expect(names()).toEqual(["m.onnx"]);
+  });
+
+  it("leaves alone what a model that it replaces does not read", () => {
+    writeFileSync(at("m.onnx"), "a text");
+    writeFileSync(at("m.onnx.2.data"), "something");
+    writeModelFile(at("m.onnx"), largeModel());
+    expect(readFileSync(at("m.onnx.2.data"), "utf8")).toBe("something");
   });
 
   it("leaves nothing behind in a folder that is missing, and says so", () => {

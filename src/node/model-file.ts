@@ -17,6 +17,7 @@ import { type Place, RecoupError, withPlace } from "../errors.js";
 import type { Model } from "../graph/model.js";
 import type { ExternalReader } from "../onnx/external-data.js";
 import { type EncodedModel, encodeModel, readModel } from "../onnx/model.js";
+import { filesOfGraph } from "../onnx/references.js";
 import { bytesOfChunk, type Chunk, chunkOf, totalSize } from "../onnx/wire.js";
 import { isFolder, statsOfEntry } from "./file-stats.js";
 
@@ -59,10 +60,33 @@ export function readModelFile(path: string): Model {
  * tensors throws
  */
 export function writeModelFile(path: string, model: Model, options: WriteOptions = {}): number {
-  const { chunks, externalChunks } = encodeFile(basename(path), model, options);
-  const external = externalChunks.length > 0 ? [{ path: `${path}.data`, chunks: externalChunks }] : [];
+  const replaced = options.isTemporary ? [] : tensorFilesOf(path);
+  const dataPath = tensorFiles(path).find((file) => !replaced.includes(file)) ?? `${path}.data`;
+  const { chunks, externalChunks } = encodeFile(basename(dataPath), model, options);
+  const external = externalChunks.length > 0 ? [{ path: dataPath, chunks: externalChunks }] : [];
   writeFiles([...external, { path, chunks }], options);
+  for (const file of replaced) rmSync(file, { force: true });
   return totalSize(chunks) + totalSize(externalChunks);
+}
+
+/**
+ * The files that may hold the tensors of a model. There are two, so that a model and its tensors replace others together: the
+ * tensors take the name that the model which is there does not use, and belong to nobody until the new model takes its own.
+ */
+export function tensorFiles(path: string): readonly string[] {
+  return [`${path}.data`, `${path}.2.data`];
+}
+
+/** Those of them that a model which is there reads. */
+function tensorFilesOf(path: string): readonly string[] {
+  if (statsOfEntry(path) === undefined) return [];
+  try {
+    const used = filesOfGraph(readModelFile(path).graph);
+    return tensorFiles(path).filter((file) => used.has(basename(file)));
+  } catch {
+    // Something else stands there.
+    return [];
+  }
 }
 
 /**
@@ -71,16 +95,16 @@ export function writeModelFile(path: string, model: Model, options: WriteOptions
  * @throws RecoupError `onnx/unsupported` for a model that no file can hold
  */
 export function sizeOfModelFile(model: Model, options: WriteOptions = {}): number {
-  const { chunks, externalChunks } = encodeFile("model.onnx", model, options);
+  const { chunks, externalChunks } = encodeFile("model.onnx.data", model, options);
   return totalSize(chunks) + totalSize(externalChunks);
 }
 
-function encodeFile(name: string, model: Model, options: WriteOptions): EncodedModel {
+function encodeFile(dataName: string, model: Model, options: WriteOptions): EncodedModel {
   const { inPlace } = options;
   if (inPlace !== undefined) return encodeModel(model, { inPlace });
   const tensorBytes = [...model.graph.initializers.values()].reduce((sum, tensor) => sum + tensor.sizeBytes, 0);
   const isLarge = tensorBytes > (options.inlineLimit ?? defaultInlineLimit);
-  return encodeModel(model, isLarge ? { externalLocation: `${name}.data` } : {});
+  return encodeModel(model, isLarge ? { externalLocation: dataName } : {});
 }
 
 /**
@@ -199,13 +223,29 @@ function writeFiles(files: readonly NewFile[], options: WriteOptions): void {
   for (const { path } of files) refuseFolder(path);
   try {
     for (const [i, { chunks }] of files.entries()) writeNewFile(temporaries[i], chunks, options);
-    for (const [i, { path }] of files.entries()) renameSync(temporaries[i], path);
+    for (const [i, { path }] of files.entries()) {
+      renameSync(temporaries[i], path);
+      if (!options.isTemporary) keepNames(dirname(path));
+    }
   } catch (cause) {
     for (const temporary of temporaries) if (statsOfEntry(temporary)) rmSync(temporary);
     const code = (cause as NodeJS.ErrnoException).code;
     if (cause instanceof RecoupError || code === undefined) throw cause;
     const file = files[files.length - 1].path;
     throw new RecoupError("file/unwritable", `cannot be written (${code})`, { file }, { cause });
+  }
+}
+
+/** A name is on the disk when its folder is: the tensors' before that of the model which reads them. */
+function keepNames(folder: string): void {
+  let file: number | undefined;
+  try {
+    file = openSync(folder, constants.O_RDONLY);
+    fsyncSync(file);
+  } catch {
+    // Windows opens no folders, and keeps their entries itself.
+  } finally {
+    if (file !== undefined) closeSync(file);
   }
 }
 

@@ -8,7 +8,7 @@ import type { Model } from "../graph/model.js";
 import { filesOfGraph } from "../onnx/references.js";
 import { openDataset } from "./dataset.js";
 import { isFolder, statsOf, statsOfEntry } from "./file-stats.js";
-import { readModelFile, readWholeFile } from "./model-file.js";
+import { readModelFile, readWholeFile, tensorFiles } from "./model-file.js";
 
 /** A model of a file, and what reports say of the file. */
 export interface ModelSource {
@@ -100,9 +100,9 @@ export function checkDistinct(outputs: readonly string[]): void {
   }
 }
 
-/** A model and the file of its tensors, where it has one. */
+/** A model and the files of which one may hold its tensors. */
 export function filesWritten(model: string): readonly string[] {
-  return [model, `${model}.data`];
+  return [model, ...tensorFiles(model)];
 }
 
 /** Why no file can stand there: a name that is too long. */

@@ -12,6 +12,7 @@ import { checkModelOutput, openDataFor, openModel } from "./model-source.js";
 import { PhaseClock } from "./phase-clock.js";
 import { filesRead, type QuantizeOptions } from "./quantize.js";
 import { openRecipe } from "./recipe-file.js";
+import { whyUnchecked } from "./room-to-run.js";
 import { createRuntimeEngine, defaultMemoryBytes } from "./runtime-engine.js";
 import { ScratchTensors } from "./scratch-tensors.js";
 import { SolveClock } from "./solve-clock.js";
@@ -77,26 +78,30 @@ export async function preflight(path: string, options: QuantizeOptions): Promise
     const noteTrials = (count: number) => (trialCount = count);
     const rehearsal = { samplesToRun, noteTrials, replaceSteps: solving.replaceSteps };
     const store = new ScratchTensors();
-    const task = { model: source.model, recipe, samples, engine, shards, store, onProgress: clock.enter, rehearsal };
+    const unchecked = whyUnchecked(options.check, source);
+    const whole = { engine, shards, store, unchecked, onProgress: clock.enter, rehearsal };
+    const task = { model: source.model, recipe, samples, ...whole };
     const { model, report } = await quantizeModel(task);
     await engine.close();
     clock.enter("measure", 0);
-    const indices = samplesToMeasure(samples, recipe);
+    const indices = unchecked ? [] : samplesToMeasure(samples, recipe);
     const [measuredMs, turnsMs]: number[][] = [[], []];
     const small = { model, path: output ?? "the quantized model" };
-    await measure(source, small, samples, indices.slice(0, measuredSamples), {
-      threads,
-      signal,
-      turns: measuredTurns,
-      onSample: () => measuredMs.push(performance.now()),
-      onTurn: () => turnsMs.push(performance.now()),
-    });
+    if (!unchecked) {
+      await measure(source, small, samples, indices.slice(0, measuredSamples), {
+        threads,
+        signal,
+        turns: measuredTurns,
+        onSample: () => measuredMs.push(performance.now()),
+        onTurn: () => turnsMs.push(performance.now()),
+      });
+    }
     const { passes, mostHeldBytes, mostModelBytes } = meter;
     const { skippedMs } = solving;
     const elapsedMs = clock.finish();
     const rehearsed = { samples: chosen.run, elapsedMs, passes, skippedMs, measuredMs, turnsMs };
     const trials = trialsOf(trialCount, chosen.all);
-    const run = { samples: chosen.all, measured: indices.length, turns: latencyTurns, trials };
+    const run = { samples: chosen.all, measured: indices.length, turns: unchecked ? -1 : latencyTurns, trials };
     const ratio = chosen.all / chosen.run;
     const bytes = sizeOfModelFile(model);
     const spilledBytes = Math.max(0, Math.round(mostHeldBytes * ratio) - memory);

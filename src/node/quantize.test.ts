@@ -1,12 +1,12 @@
-import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { makeTestModel, someFloats } from "../../test/models.js";
 import { encodeNpy } from "../data/npy.js";
 import { makeNode } from "../graph/node.js";
 import { float32Tensor } from "../tensor/tensor.js";
-import { writeModelFile } from "./model-file.js";
+import { readModelFile, writeModelFile } from "./model-file.js";
 import { quantize } from "./quantize.js";
 
 let folder: string;
@@ -58,8 +58,43 @@ describe("quantize", () => {
     });
     writeModelFile(at("log.onnx"), model);
     const { cost, report } = await quantize(at("log.onnx"), options());
-    expect(cost.output.sqnrDb).toBe(Number.NEGATIVE_INFINITY);
+    expect(cost.output?.sqnrDb).toBe(Number.NEGATIVE_INFINITY);
     expect(report.warnings).toEqual([expect.stringContaining("NaN or infinity")]);
+  });
+
+  it("runs nothing where that is asked for, and says so", async () => {
+    const { cost, report } = await quantize(at("m.onnx"), { ...options(), check: false });
+    expect(report.warnings).toEqual(["the small model was not run: as was asked for"]);
+    expect(cost).toMatchObject({ sizeRatio: expect.any(Number) });
+    expect(cost.output ?? cost.latency).toBeUndefined();
+  });
+
+  it("does not run what there is no memory for", async () => {
+    vi.spyOn(process, "availableMemory").mockReturnValue(1000);
+    const { report } = await quantize(at("m.onnx"), options());
+    vi.restoreAllMocks();
+    expect(report.warnings).toEqual([expect.stringContaining("was not run: beside the original it would take")]);
+  });
+
+  it("puts tensors beside the model where that is asked for", async () => {
+    const output = at("beside.onnx");
+    await quantize(at("m.onnx"), { ...options(), weights: 8, output, externalData: true });
+    await quantize(at("m.onnx"), { ...options(), weights: 8, output: at("inside.onnx") });
+    expect(existsSync(at("inside.onnx.data"))).toBe(false);
+    const codesOf = (path: string) => readModelFile(path).graph.constant("w_quantized")?.bytes();
+    expect(codesOf(output)).toEqual(codesOf(at("inside.onnx")));
+    expect(statSync(`${output}.data`).size).toBeGreaterThanOrEqual(16 * 64);
+  });
+
+  it("breaks off where it is asked to while weights are rounded", async () => {
+    const cancel = new AbortController();
+    const onProgress = (phase: string) => {
+      if (phase === "quantize") cancel.abort();
+    };
+    const output = at("broken.onnx");
+    const run = quantize(at("m.onnx"), { ...options(), output, signal: cancel.signal, onProgress });
+    await expect(run).rejects.toMatchObject({ code: "engine/cancelled" });
+    expect(readdirSync(folder).filter((name) => name.startsWith("broken") || name.startsWith(".recoup"))).toEqual([]);
   });
 
   it("refuses an output in a folder that is a file, before any work", async () => {

@@ -12,6 +12,7 @@ import { sizeOfModelFile, writeModelFile } from "./model-file.js";
 import { checkModelOutput, openDataFor, openModel } from "./model-source.js";
 import { PhaseClock, type RunPhase } from "./phase-clock.js";
 import { openRecipe, type RecipeOptions } from "./recipe-file.js";
+import { whyUnchecked } from "./room-to-run.js";
 import { createRuntimeEngine } from "./runtime-engine.js";
 import { ScratchTensors } from "./scratch-tensors.js";
 import { readShards } from "./statistics-files.js";
@@ -40,14 +41,21 @@ export interface QuantizeOptions extends RecipeOptions {
   /** Called with the number of finished blocks in the checkpoint, after each that is added. */
   readonly onCheckpoint?: (blocks: number) => void;
   readonly threads?: number;
+  /**
+   * Run the small model and hold it against the original (default). Where there is less memory free than that takes, it is
+   * left out in any case, and a warning says so.
+   */
+  readonly check?: boolean;
+  /** Put large tensors into `OUTPUT.data` whatever the size of the model; default: above 1.5 GB, where readers fail. */
+  readonly externalData?: boolean;
   /** Bytes of activations that are held in memory (default: 256 MB); what does not fit goes to temporary files. */
   readonly memory?: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (phase: RunPhase, done: number) => void;
 }
 
-/** What a run gained and what it cost, measured on calibration samples. */
-export interface Cost extends Measured {
+/** What a run gained and what it cost, measured on calibration samples, and not measured where nothing was checked. */
+export interface Cost extends Partial<Measured> {
   /** Size of the model as a file, whether it was written or not. */
   readonly bytes: number;
   readonly sourceBytes: number;
@@ -88,7 +96,13 @@ async function quantizeOn(engine: Engine, path: string, options: QuantizeOptions
   const clock = new PhaseClock(options.onProgress);
   try {
     const store = new ScratchTensors();
-    const task = { model: source.model, recipe, samples, engine, shards, checkpoint, store, onProgress: clock.enter };
+    const unchecked = whyUnchecked(options.check, source);
+    const onProgress = (phase: RunPhase, done: number) => {
+      if (signal?.aborted) throw new RecoupError("engine/cancelled", "cancelled");
+      clock.enter(phase, done);
+    };
+    const run = { engine, shards, checkpoint, store, unchecked, onProgress };
+    const task = { model: source.model, recipe, samples, ...run };
     const { model, report } = await quantizeModel(task);
     // What follows runs in processes of its own, beside which this one would take memory.
     await engine.close();
@@ -96,10 +110,14 @@ async function quantizeOn(engine: Engine, path: string, options: QuantizeOptions
     const indices = samplesToMeasure(samples, recipe);
     const small = { model, path: options.output ?? "the quantized model" };
     const onSample = (count: number) => clock.enter("measure", count / indices.length);
-    const measured = await measure(source, small, samples, indices, { threads, signal, onSample });
-    const bytes = options.output === undefined ? sizeOfModelFile(model) : writeModelFile(options.output, model);
+    const measured: Partial<Measured> = unchecked
+      ? {}
+      : await measure(source, small, samples, indices, { threads, signal, onSample });
+    const writing = options.externalData ? { inlineLimit: 0 } : {};
+    const bytes =
+      options.output === undefined ? sizeOfModelFile(model) : writeModelFile(options.output, model, writing);
     const left = await removeCheckpoint(checkpoint);
-    const warnings = [...report.warnings, ...warnOfOutputs(measured.output), ...left];
+    const warnings = [...report.warnings, ...(measured.output ? warnOfOutputs(measured.output) : []), ...left];
     const cost = { bytes, sourceBytes: source.bytes, sizeRatio: bytes / source.bytes, ...measured };
     return { model, report: { ...report, warnings }, cost, elapsedMs: clock.finish() };
   } catch (error) {

@@ -8,12 +8,12 @@ import { withTaps } from "../engine/taps.js";
 import { type ErrorCode, RecoupError } from "../errors.js";
 import type { ValueName } from "../graph/graph.js";
 import type { Model } from "../graph/model.js";
-import { tensorsInPlace } from "../onnx/references.js";
 import { type Tensor, tensorFromBytes } from "../tensor/tensor.js";
-import { checkExternalFile, defaultInlineLimit, writeModelFile } from "./model-file.js";
+import { writeModelFile } from "./model-file.js";
 import { openMail, TensorMail } from "./runtime-mail.js";
 import type { Envelope, Mail, Named, Reply, Request, SentTensor } from "./runtime-messages.js";
 import { removeTensorFiles } from "./runtime-tensor-files.js";
+import { folderOfTensors } from "./tensors-in-place.js";
 
 export interface RuntimeOptions {
   /** Threads a model runs on; the number of cores where it is not given. */
@@ -132,19 +132,6 @@ function makeTemporaryFolder(): string {
     const message = `temporary files cannot be kept there (${code}): set TMPDIR`;
     throw new RecoupError("engine/unavailable", message, { file: parent }, { cause });
   }
-}
-
-/**
- * Where the runtime finds the tensors of a model that nobody has changed, so that gigabytes of them are not copied; undefined
- * where all of the model has to be written.
- *
- * @throws RecoupError `onnx/external-data` for files that are not to be read
- */
-function folderOfTensors({ graph }: Model): string | undefined {
-  const found = tensorsInPlace(graph);
-  if (found === undefined || found.otherBytes > defaultInlineLimit) return undefined;
-  for (const [location, end] of found.ends) checkExternalFile(found.folder, location, end);
-  return found.folder;
 }
 
 /** A tensor that was held by a process that died must not be taken for one of the next process. */

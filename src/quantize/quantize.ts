@@ -7,6 +7,7 @@ import { PatchBatch } from "../graph/patch-batch.js";
 import type { SharedConstants } from "../graph/patch-writer.js";
 import type { ValueTypes } from "../graph/value-types.js";
 import type { Range } from "../math/distribution.js";
+import { Pause } from "../math/pause.js";
 import { inMemory, type TensorStore } from "../tensor/tensor-store.js";
 import { type ActivationDemand, type ActivationSite, chooseActivations } from "./choose-activations.js";
 import type { LayerChoice, LayerPlan } from "./choose-layers.js";
@@ -41,6 +42,13 @@ export interface QuantizedLayer {
   readonly shape: readonly number[];
 }
 
+export interface RoundingOptions {
+  /** Where the codes stay; in memory where it is not given. */
+  readonly store?: TensorStore;
+  /** Called with the share of the weights that is done, from 0 to 1. */
+  readonly onProgress?: (done: number) => void;
+}
+
 /** The activations that a choice of layers asks to have quantized. */
 export function activationSites(graph: Graph, types: ValueTypes, choice: LayerChoice): readonly ActivationSite[] {
   return chooseActivations(graph, types, demandsOf(choice));
@@ -51,17 +59,16 @@ export function activationSites(graph: Graph, types: ValueTypes, choice: LayerCh
  *
  * @param sites what `activationSites` returned
  * @param ranges of the values of all sites
- * @param store where the codes stay
  * @throws RecoupError `model/not-finite` for a weight that holds NaN or infinity
  */
-export function quantize(
+export async function quantize(
   model: Model,
   choice: LayerChoice,
   sites: readonly ActivationSite[],
   ranges: ReadonlyMap<ValueName, Range>,
   storage: Storage,
-  store: TensorStore = inMemory,
-): QuantizedModel {
+  { store = inMemory, onProgress = () => {} }: RoundingOptions = {},
+): Promise<QuantizedModel> {
   const names = createNameSource(model.graph);
   const groups = groupActivations(sites, ranges, (value) => model.graph.consumers(value).length);
   const gridded = groups.map(({ sites: members, format, spacing, range }) => ({
@@ -76,7 +83,11 @@ export function quantize(
   const weightSqnrDb = new Map<ValueName, number>();
   const activations = writeActivations(model.graph, gridded, readers, names);
   const batch = new PatchBatch(applyPatch(model.graph, activations.patch), "quantize weights");
-  for (const weight of weights.filter(isNearest)) {
+  const nearest = weights.filter(isNearest);
+  const pause = new Pause();
+  for (const [i, weight] of nearest.entries()) {
+    onProgress(i / nearest.length);
+    await pause.now();
     const rows = roundWeightToNearest(weight);
     weightSqnrDb.set(weight.weight, weightSqnr(weight, rows));
     putRounded(batch, weight, rows, { names, shared, store });

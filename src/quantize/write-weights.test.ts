@@ -38,25 +38,30 @@ interface Variant {
 async function writeVariants(form: WeightForm, model: Model, storage: Storage): Promise<readonly Variant[]> {
   const types = await inferValueTypes(engine, model);
   const found = findLayers(model.graph, types);
-  return allFormats.map((weight) => {
-    const choice = chooseLayers(model.graph, types, found, () => ({ kind: "quantize", weight, activation: "float" }));
-    const axes = Object.fromEntries(choice.layers.map(({ layer }) => [layer.weight, layer.channelAxis]));
-    if (!form.perTensorOnly) expect(axes).toEqual(form.channelAxes);
-    const quantized = quantize(model, choice, [], new Map(), storage).model.graph;
-    const format = form.perTensorOnly ? { ...weight, granularity: { kind: "per-tensor" } as const } : weight;
-    for (const name of Object.keys(form.channelAxes)) expectStoredOnce(quantized, name, model, format, storage);
-    const rounded = Object.entries(form.channelAxes).map(([name, axis]) => {
-      const tensor = model.graph.constant(name)!;
-      return [name, floatTensor(tensor.type, tensor.shape, float32Values(fakeQuantize(tensor, axis, format)))] as const;
-    });
-    const initializers = new Map([...model.graph.initializers, ...rounded]);
-    const { bits, symmetric, granularity } = weight;
-    return {
-      name: `${bits} bits, symmetric ${symmetric}, ${granularity.kind}`,
-      quantized,
-      expected: buildGraph({ ...model.graph, initializers }),
-    };
-  });
+  return Promise.all(
+    allFormats.map(async (weight) => {
+      const choice = chooseLayers(model.graph, types, found, () => ({ kind: "quantize", weight, activation: "float" }));
+      const axes = Object.fromEntries(choice.layers.map(({ layer }) => [layer.weight, layer.channelAxis]));
+      if (!form.perTensorOnly) expect(axes).toEqual(form.channelAxes);
+      const quantized = (await quantize(model, choice, [], new Map(), storage)).model.graph;
+      const format = form.perTensorOnly ? { ...weight, granularity: { kind: "per-tensor" } as const } : weight;
+      for (const name of Object.keys(form.channelAxes)) expectStoredOnce(quantized, name, model, format, storage);
+      const rounded = Object.entries(form.channelAxes).map(([name, axis]) => {
+        const tensor = model.graph.constant(name)!;
+        return [
+          name,
+          floatTensor(tensor.type, tensor.shape, float32Values(fakeQuantize(tensor, axis, format))),
+        ] as const;
+      });
+      const initializers = new Map([...model.graph.initializers, ...rounded]);
+      const { bits, symmetric, granularity } = weight;
+      return {
+        name: `${bits} bits, symmetric ${symmetric}, ${granularity.kind}`,
+        quantized,
+        expected: buildGraph({ ...model.graph, initializers }),
+      };
+    }),
+  );
 }
 
 /** The codes stand in the file once, in no more bytes than they need, and the float weight is gone. */

@@ -10,8 +10,9 @@ export interface ReportContent {
     readonly bytes: number;
     readonly sourceBytes: number;
     readonly sizeRatio: number;
-    readonly latency: LatencyComparison;
-    readonly output: OutputComparison;
+    /** Not given where the small model was not run. */
+    readonly latency?: LatencyComparison;
+    readonly output?: OutputComparison;
   };
   readonly elapsedMs: Readonly<Record<string, number>>;
 }
@@ -31,15 +32,8 @@ export function renderReport(source: string, output: string, { report, cost, ela
     `<p>made from ${escapeHtml(source)} by Recoup ${escapeHtml(report.version)}</p>`,
     table([
       ["Size", `${cost.sourceBytes} → ${cost.bytes} bytes (${cost.sizeRatio.toFixed(3)} ×)`],
-      [
-        "Latency of one sample, median",
-        `${cost.latency.referenceMs.toFixed(2)} → ${cost.latency.modelMs.toFixed(2)} ms (${cost.latency.ratio.toFixed(2)} ×)`,
-      ],
-      ["Loading", `${cost.latency.referenceLoadMs.toFixed(0)} → ${cost.latency.modelLoadMs.toFixed(0)} ms`],
-      [
-        `Outputs on ${cost.output.samples} calibration samples`,
-        `agreement ${cost.output.agreement.toFixed(2)} %, KL ${cost.output.kl.toPrecision(3)} nats, ${describeDb(cost.output.sqnrDb)}`,
-      ],
+      ...latencyRows(cost.latency),
+      ...outputRows(cost.output),
       ["Calibration", `${report.data.samples} of ${report.data.available} samples: ${report.data.description}`],
       ["Blocks", String(report.blocks)],
       [
@@ -66,6 +60,22 @@ export function renderReport(source: string, output: string, { report, cost, ela
     section("Recipe", `<pre>${escapeHtml(JSON.stringify(report.recipe, undefined, 2))}</pre>`),
   ];
   return page(output, body.join("\n"));
+}
+
+function latencyRows(latency: LatencyComparison | undefined): readonly (readonly string[])[] {
+  if (latency === undefined) return [];
+  const { referenceMs, modelMs, ratio, referenceLoadMs, modelLoadMs } = latency;
+  return [
+    ["Latency of one sample, median", `${referenceMs.toFixed(2)} → ${modelMs.toFixed(2)} ms (${ratio.toFixed(2)} ×)`],
+    ["Loading", `${referenceLoadMs.toFixed(0)} → ${modelLoadMs.toFixed(0)} ms`],
+  ];
+}
+
+function outputRows(output: OutputComparison | undefined): readonly (readonly string[])[] {
+  if (output === undefined) return [];
+  const { samples, agreement, kl, sqnrDb } = output;
+  const figures = `agreement ${agreement.toFixed(2)} %, KL ${kl.toPrecision(3)} nats, ${describeDb(sqnrDb)}`;
+  return [[`Outputs on ${samples} calibration samples`, figures]];
 }
 
 function layersTable(report: RunReport): string {
