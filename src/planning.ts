@@ -5,7 +5,9 @@ import { inBatches } from "./engine/batch.js";
 import type { Engine } from "./engine/engine.js";
 import { inferValueTypes } from "./engine/infer-types.js";
 import { RecoupError } from "./errors.js";
+import type { Graph, ValueName, ValueType } from "./graph/graph.js";
 import { type Model, opsetOf } from "./graph/model.js";
+import { intAttribute, isOperator } from "./graph/node.js";
 import { refuseNotANumber } from "./graph/not-a-number.js";
 import type { ValueTypes } from "./graph/value-types.js";
 import { findLayers } from "./operators/index.js";
@@ -16,6 +18,7 @@ import { chooseLayers, type LayerChoice, type PlannedNetwork } from "./quantize/
 import { neededOpset, type Recipe } from "./recipe/recipe.js";
 import { unmatchedPatterns, wishesOf } from "./recipe/wish.js";
 import type { RunReport } from "./report/run-report.js";
+import { elementCodeOf } from "./tensor/element-code.js";
 import type { StepResult } from "./walk/solve-sites.js";
 
 /** A float network with everything that is decided on it before its ranges are looked for. */
@@ -50,8 +53,37 @@ export async function planQuantization({ model, recipe, engine, onCleaned }: Pla
   return plan;
 }
 
-/** Cleans a model and decides on its layers, in the form that the runtime's kernels want. */
+/**
+ * Cleans a model and decides on its layers, in the form that the runtime's kernels want.
+ *
+ * @throws RecoupError as `Engine.open`, for a network in bfloat16 with what to do
+ */
 export async function planModel(model: Model, recipe: Recipe, engine: Engine): Promise<Plan> {
+  return planNetwork(model, recipe, engine).catch((error) => {
+    const isRefused = error instanceof RecoupError && error.code === "engine/refused";
+    throw isRefused && computesInBfloat16(model.graph) ? withoutKernels(error) : error;
+  });
+}
+
+function withoutKernels(cause: RecoupError): RecoupError {
+  const message =
+    "computes in bfloat16, for which the runtime has no kernels on this processor: export it in float16 or float32";
+  return new RecoupError(cause.code, `${message} (${cause.message})`, cause.place, { cause });
+}
+
+/** Weights that are stored in bfloat16 and cast when they are read are no arithmetic. */
+function computesInBfloat16(graph: Graph): boolean {
+  const isCast = (value: ValueName) => graph.consumers(value).every((node) => isOperator(node, "Cast"));
+  const isHalf = (type: ValueType) => type.kind === "tensor" && type.elementType === "bfloat16";
+  const given = graph.inputs.filter(({ type }) => isHalf(type)).map(({ name }) => name);
+  const constants = [...graph.initializers].filter(([, { type }]) => type === "bfloat16").map(([name]) => name);
+  const cast = graph.nodes.filter(
+    (node) => isOperator(node, "Cast") && intAttribute(node, "to", 0) === elementCodeOf("bfloat16"),
+  );
+  return ![...given, ...constants, ...cast.map((node) => node.outputs[0])].every(isCast);
+}
+
+async function planNetwork(model: Model, recipe: Recipe, engine: Engine): Promise<Plan> {
   const cleaned = await cleanModel(model, { engine });
   const raised = await raiseCleaned(cleaned.model, neededOpset(recipe), engine);
   const wantsIntegers = recipe.formats.some((format) => format.activation !== "float");

@@ -44,12 +44,16 @@ process.on("message", async (message) => {
   collectGarbage();
 });
 // The tool is gone, perhaps killed before it could clean up.
-process.on("disconnect", () => {
-  rmSync(folder, { recursive: true, force: true });
-  process.exit();
-});
+process.on("disconnect", leave);
+// Or it was gone before somebody listened: loading the runtime takes a while.
+if (!process.connected) leave();
 // They reach the tool too, which decides what they mean.
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => {});
+
+function leave(): void {
+  rmSync(folder, { recursive: true, force: true });
+  process.exit();
+}
 
 async function answer(request: Request): Promise<Reply> {
   switch (request.kind) {
