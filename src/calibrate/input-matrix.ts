@@ -167,7 +167,7 @@ const golden = 618;
  * Some of the places from 0 to `total`, ascending: all of them where they are not more than `most`, else one in each of
  * so many equal parts, now earlier in it and now later.
  */
-function chooseEvenly(writer: ProbeWriter, total: ValueName, most: ValueName): ValueName {
+export function chooseEvenly(writer: ProbeWriter, total: ValueName, most: ValueName): ValueName {
   const one = writer.integers([1], []);
   const some = atLeast(writer, 1, most);
   const count = writer.node("Where", [writer.node("Less", [total, some]), total, some]);

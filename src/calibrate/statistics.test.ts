@@ -6,6 +6,7 @@ import type { Limits } from "../operators/limits.js";
 import { fromFloat16, toFloat16 } from "../tensor/half.js";
 import { type ChannelSums, ChannelSumsStatistic, type ChannelTrial, ChannelTrialStatistic } from "./channel-lines.js";
 import { type ChannelMoments, ChannelMomentsStatistic } from "./channel-moments.js";
+import { type ChannelRows, ChannelRowsStatistic } from "./channel-rows.js";
 import { HistogramStatistic } from "./histogram.js";
 import { MovingAverageStatistic } from "./moving-average.js";
 import { type OutputError, OutputErrorStatistic } from "./output-error.js";
@@ -69,6 +70,25 @@ const cases: readonly StatisticCase[] = [
         lows: Float64Array.from(values, (own) => Math.min(...own)),
         highs: Float64Array.from(values, (own) => Math.max(...own)),
       };
+    },
+  },
+  {
+    about: "rows of channels",
+    make: () => new ChannelRowsStatistic({ from: "float", value: "y" }, 3, 1, channels),
+    slowly: (pairs): ChannelRows => ({
+      channels,
+      halves: [0, 1].map((half) =>
+        Float32Array.from(
+          pairs
+            .filter((_, run) => run % 2 === half)
+            .flatMap(({ float }) => [0, 1, 2].flatMap((place) => [0, 1, 2, 3].map((c) => float[c * 3 + place]))),
+        ),
+      ) as [Float32Array, Float32Array],
+    }),
+    // How runs fall into halves depends on the batches.
+    seen: (result) => {
+      const { halves } = result as ChannelRows;
+      return halves.flatMap((half) => [...half]).sort((a, b) => a - b);
     },
   },
   {

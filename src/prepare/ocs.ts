@@ -1,4 +1,5 @@
 import { type ChannelMoments, ChannelMomentsStatistic } from "../calibrate/channel-moments.js";
+import { type ChannelRows, ChannelRowsStatistic } from "../calibrate/channel-rows.js";
 import type { Graph, ValueName } from "../graph/graph.js";
 import { shapeOf, type ValueTypes } from "../graph/value-types.js";
 import type { LayerPlan } from "../quantize/choose-layers.js";
@@ -79,7 +80,12 @@ const options = {
  * @see Zhao et al., Improving Neural Network Quantization without Retraining using Outlier Channel Splitting,
  * arXiv:1901.09504; docs/methods/ocs.md
  */
-export const outlierChannelSplitting = defineStep<typeof options, OcsSite, readonly ChannelMoments[], Splits>({
+export const outlierChannelSplitting = defineStep<
+  typeof options,
+  OcsSite,
+  readonly (ChannelMoments | ChannelRows)[],
+  Splits
+>({
   name: "ocs",
   summary: "outlier channel splitting: halves the input channels with the largest weights (costs weights and time)",
   outcome: "weights split",
@@ -133,12 +139,24 @@ export const outlierChannelSplitting = defineStep<typeof options, OcsSite, reado
       unusable,
     };
   },
-  statistics: ({ inputs }) =>
-    inputs.map(({ value, rank, axis }) => new ChannelMomentsStatistic({ from: "float", value }, rank, axis)),
-  solve: (site, found) =>
-    site.activation === undefined
-      ? solveWeights(site, found)
-      : solveActivations(site.activation, site, found, site.rule),
+  statistics({ inputs, tensor, layout, activation }) {
+    const moments = inputs.map(
+      ({ value, rank, axis }) => new ChannelMomentsStatistic({ from: "float", value }, rank, axis),
+    );
+    if (activation === undefined) return moments;
+    const channels = tensor.shape[layout.inputAxis] * layout.groups;
+    const rows = inputs.map(
+      ({ value, rank, axis }) => new ChannelRowsStatistic({ from: "float", value }, rank, axis, channels),
+    );
+    return [...moments, ...rows];
+  },
+  solve(site, found) {
+    const count = site.inputs.length;
+    const moments = found.slice(0, count) as readonly ChannelMoments[];
+    if (site.activation === undefined) return solveWeights(site, moments);
+    const rows = found.slice(count) as readonly ChannelRows[];
+    return solveActivations(site.activation, site, { moments, rows }, site.rule);
+  },
   rewrite: (graph, site, splits) =>
     site.activation === undefined
       ? rewriteSplits(graph, site, splits)

@@ -1,4 +1,5 @@
 import type { ChannelMoments } from "../calibrate/channel-moments.js";
+import type { ChannelRows } from "../calibrate/channel-rows.js";
 import type { Graph, ValueName } from "../graph/graph.js";
 import { createNameSource } from "../graph/names.js";
 import { withInputs } from "../graph/node.js";
@@ -6,11 +7,13 @@ import type { GraphPatch } from "../graph/patch.js";
 import { PatchWriter } from "../graph/patch-writer.js";
 import type { ValueTypes } from "../graph/value-types.js";
 import { elementTypeOf } from "../graph/value-types.js";
-import type { Range } from "../math/distribution.js";
+import { distributionOf } from "../math/distribution.js";
+import { clamp, roundHalfEven } from "../math/round.js";
 import { chooseActivations } from "../quantize/choose-activations.js";
 import type { LayerPlan } from "../quantize/choose-layers.js";
+import { gridOf } from "../quantize/estimate-ranges.js";
 import type { ActivationFormat } from "../quantize/format.js";
-import { chooseActivationGrid } from "../quantize/grid.js";
+import type { ActivationGrid } from "../quantize/grid.js";
 import type { Outcome } from "../step/step.js";
 import type { ElementType } from "../tensor/element-type.js";
 import { elementCount } from "../tensor/shape.js";
@@ -18,7 +21,7 @@ import { floatTensor, int32Tensor } from "../tensor/tensor.js";
 import { constantOf, producerOf, type Splits, sourcesOf, splitTensor } from "./rewrite-splits.js";
 import { columnsOf, type Piece, type SplitRule, splitLargest } from "./split-columns.js";
 import type { SplittableWeight } from "./split-site.js";
-import type { GroupColumns } from "./weight-columns.js";
+import { type GroupColumns, toColumns } from "./weight-columns.js";
 
 /** The grid of the activation that a layer reads, or why its channels are not split. */
 export type ActivationGridWish =
@@ -54,43 +57,144 @@ export function activationWishes(
   });
 }
 
+/** What was seen of the input of a layer, for each of its readers. */
+export interface SeenInputs {
+  readonly moments: readonly ChannelMoments[];
+  readonly rows: readonly ChannelRows[];
+}
+
 /**
- * Chooses the channels with the largest values on calibration samples. Errors are those of a grid that holds all values: a
- * twelfth of the square of its step.
+ * Chooses the channels with the largest values on calibration samples. Errors are those at the output, of the grid that the
+ * estimator of the format finds on one half of the runs, on the other half: a channel counts as much as its weights.
  */
 export function solveActivations(
   { format }: { readonly format: ActivationFormat },
   { tensor, layout }: SplittableWeight,
-  found: readonly ChannelMoments[],
+  { moments, rows }: SeenInputs,
   rule: SplitRule,
 ): Outcome<Splits> {
   const channels = tensor.shape[layout.inputAxis];
+  const all = channels * layout.groups;
   const isKnown = ({ lows, highs }: ChannelMoments) =>
-    lows.length === channels * layout.groups && [...lows, ...highs].every(Number.isFinite);
-  if (found.length === 0 || !found.every(isKnown)) {
-    return { kind: "skipped", reason: "the channels of its input were not seen on any sample" };
-  }
-  const groups = Array.from({ length: layout.groups }, (_, group) => groupOf(found, group * channels, channels));
-  const scaleOf = (pieces: readonly (readonly Piece[])[]) => {
-    const values = groups.flatMap((group, i) => columnsOf(group, 2, [0], pieces[i]).flatMap((column) => [...column]));
-    const range: Range = { low: Math.min(...values), high: Math.max(...values) };
-    return chooseActivationGrid(range, format.bits, format.symmetric).scale;
-  };
+    lows.length === all && [...lows, ...highs].every(Number.isFinite);
+  const isSeen = moments.length > 0 && moments.every(isKnown) && rows.every((own) => own.channels === all);
+  if (!isSeen) return { kind: "skipped", reason: "the channels of its input were not seen on any sample" };
+  const groups = Array.from({ length: layout.groups }, (_, group) => groupOf(moments, group * channels, channels));
+  const whole = groups.map(({ columns }) => columns.map((_, source): Piece => ({ source, share: 1, offset: 0 })));
+  const halves = [0, 1].map((half) => rows.map((own) => own.halves[half]));
+  const everything = halves.flat();
+  const gridOn = (values: readonly Float32Array[], pieces: readonly (readonly Piece[])[], scale: number) =>
+    findGrid(format, groups, { values, channels, pieces, scale });
   const split = (scale: number) => groups.map((group) => splitLargest(group, 2, [scale], rule));
-  const before = scaleOf(groups.map(({ columns }) => columns.map((_, source) => ({ source, share: 1, offset: 0 }))));
-  const after = scaleOf(split(before));
-  if (after >= before) return { kind: "skipped", reason: "no split makes the grid of its input finer" };
-  const pieces = split(after);
+  const before = gridOn(everything, whole, 0).scale;
+  const scale = gridOn(everything, split(before), before).scale;
+  const pieces = split(scale);
+  const powers = weightPowers({ tensor, layout });
+  const errorOf = (own: readonly (readonly Piece[])[]) => {
+    // With a single run there is no other half.
+    const folds = halves[1].some((values) => values.length > 0)
+      ? [halves, [halves[1], halves[0]]]
+      : [[halves[0], halves[0]]];
+    const errors = folds.map(([fitted, held]) =>
+      foldedError(gridOn(fitted, own, scale), held, channels, own, scale, powers),
+    );
+    return errors.reduce((sum, error) => sum + error, 0) / errors.length;
+  };
+  const [errorBefore, errorAfter] = [errorOf(whole), errorOf(pieces)];
+  if (!(errorAfter < errorBefore)) {
+    const figures = `${errorBefore.toPrecision(3)} to ${errorAfter.toPrecision(3)}`;
+    return { kind: "skipped", reason: `on samples held back halves would not lower the error: ${figures}` };
+  }
   const copies = pieces[0].length - channels;
   const added = (elementCount(tensor.shape) * copies) / channels;
   const share = ((100 * copies) / channels).toFixed(1);
   return {
     kind: "solved",
-    solution: { pieces, scales: [after], ends: [] },
-    errorBefore: before ** 2 / 12,
-    errorAfter: after ** 2 / 12,
+    solution: { pieces, scales: [scale], ends: [] },
+    errorBefore,
+    errorAfter,
     remark: `${copies} channels of its input more: ${added} more weights (${share} %) and two operations in float`,
   };
+}
+
+/** Values of a layer's input, `[rows, groups · channels]` each, and how their channels are split. */
+interface SplitInput {
+  readonly values: readonly Float32Array[];
+  readonly channels: number;
+  readonly pieces: readonly (readonly Piece[])[];
+  /** That the offsets of the pieces are in. */
+  readonly scale: number;
+}
+
+/** The grid that the estimator of a format finds for what the copies hold. */
+function findGrid(
+  format: ActivationFormat,
+  groups: readonly GroupColumns[],
+  { values, channels, pieces, scale }: SplitInput,
+): ActivationGrid {
+  const count = pieces.reduce((sum, own) => sum + own.length, 0);
+  const rows = values.reduce((sum, own) => sum + own.length, 0) / (channels * pieces.length);
+  const copies = new Float32Array(rows * count);
+  let at = 0;
+  forEachRow(values, channels * pieces.length, (own, start) => {
+    for (const [group, parts] of pieces.entries()) {
+      for (const { source, share, offset } of parts) {
+        copies[at++] = share * own[start + group * channels + source] + offset * scale;
+      }
+    }
+  });
+  const extremes = groups.flatMap((group, i) =>
+    columnsOf(group, 2, [scale], pieces[i]).flatMap((column) => [...column]),
+  );
+  const range = { low: Math.min(...extremes), high: Math.max(...extremes) };
+  const observed = { extremes: range, averageExtremes: range, distribution: distributionOf(copies.sort()) };
+  return gridOf(format, observed);
+}
+
+/** Mean over the rows of the squared differences between what channels hold and what their rounded copies add up to. */
+function foldedError(
+  { scale: step, zeroPoint, bits }: ActivationGrid,
+  values: readonly Float32Array[],
+  channels: number,
+  pieces: readonly (readonly Piece[])[],
+  scale: number,
+  powers: Float64Array,
+): number {
+  const width = channels * pieces.length;
+  const parts = pieces.flatMap((own, group) =>
+    own.map((piece) => ({ ...piece, source: group * channels + piece.source })),
+  );
+  const sums = new Float64Array(width);
+  let [error, rows] = [0, 0];
+  forEachRow(values, width, (own, start) => {
+    sums.fill(0);
+    for (const { source, share, offset } of parts) {
+      const code = roundHalfEven((share * own[start + source] + offset * scale) / step) + zeroPoint;
+      sums[source] += (clamp(code, 0, 2 ** bits - 1) - zeroPoint) * step;
+    }
+    for (let channel = 0; channel < width; channel++) {
+      error += powers[channel] * (own[start + channel] - sums[channel]) ** 2;
+    }
+    rows++;
+  });
+  return error / Math.max(rows, 1);
+}
+
+function forEachRow(
+  values: readonly Float32Array[],
+  width: number,
+  visit: (values: Float32Array, start: number) => void,
+): void {
+  for (const own of values) for (let start = 0; start < own.length; start += width) visit(own, start);
+}
+
+/** The sum of the squared weights of each input channel, over all groups one behind the other. */
+function weightPowers({ tensor, layout }: Pick<SplittableWeight, "tensor" | "layout">): Float64Array {
+  return Float64Array.from(
+    toColumns(tensor, layout).groups.flatMap(({ columns }) =>
+      columns.map((column) => column.reduce((sum, weight) => sum + weight ** 2, 0)),
+    ),
+  );
 }
 
 /** Divides channels of the activation over copies; the columns of the weight are duplicated as they are. */

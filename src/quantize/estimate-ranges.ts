@@ -5,7 +5,7 @@ import type { ActivationSite } from "./choose-activations.js";
 import type { GridRule } from "./estimators/estimator.js";
 import { rangeEstimatorNamed } from "./estimators/index.js";
 import type { ActivationFormat } from "./format.js";
-import { chooseActivationGrid, levelsOfGrid } from "./grid.js";
+import { type ActivationGrid, chooseActivationGrid, levelsOfGrid } from "./grid.js";
 import type { Spacing } from "./spacing.js";
 
 /** What has to be seen of each value so that its range can be estimated. */
@@ -34,6 +34,12 @@ export function estimateRange(graph: Graph, { value, format, spacing }: Activati
   const range = rangeEstimatorNamed(format.range).estimate(observed, gridRuleOf(format, spacing));
   // What follows cannot tell smaller values apart.
   return feedsOnlySilu(graph, value) ? { low: Math.max(range.low, siluFloor), high: range.high } : range;
+}
+
+/** The even grid that the estimator of a format finds for what was seen. */
+export function gridOf(format: ActivationFormat, observed: Observed): ActivationGrid {
+  const range = rangeEstimatorNamed(format.range).estimate(observed, gridRuleOf(format, "uniform"));
+  return chooseActivationGrid(range, format.bits, format.symmetric);
 }
 
 function gridRuleOf({ bits, symmetric }: ActivationFormat, spacing: Spacing): GridRule {
