@@ -45,10 +45,8 @@ describe("parseRecipe", () => {
     expect(recipe.formats.map(({ match }) => match)).toEqual([["op:Conv"], ["*"]]);
     expect(recipe.formats[0]).toMatchObject({ weight: { bits: 4, granularity: "channel" }, activation: "float" });
     expect(recipe.formats[1]).toMatchObject({ weight: "float", activation: { bits: 8 } });
-    expect(recipe.steps).toEqual([
-      { use: "bc", bias: "channel" },
-      { use: "bc", bias: "channel" },
-    ]);
+    expect(recipe.steps).toMatchObject([{ use: "bc", bias: "channel" }, { use: "bc" }]);
+    expect(recipe.steps[1]).toEqual(recipe.steps[0]);
     expect(recipe.skip).toEqual(["head*"]);
   });
 
