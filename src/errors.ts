@@ -10,6 +10,7 @@ const errorKinds = {
   "file/unwritable": "input",
   "onnx/not-a-model": "input",
   "onnx/malformed": "input",
+  "onnx/limit": "input",
   "onnx/unsupported": "input",
   "onnx/external-data": "input",
   "onnx/tensor": "input",

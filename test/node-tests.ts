@@ -1,5 +1,4 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { InferenceSession, Tensor as RuntimeTensor } from "onnxruntime-node";
 import type { Value } from "../src/graph/graph.js";
 import type { Model } from "../src/graph/model.js";

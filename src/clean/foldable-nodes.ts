@@ -1,6 +1,6 @@
 import { randomOperators } from "../graph/fixed-values.js";
 import { type Graph, type Node, subgraphsOf, type ValueName } from "../graph/graph.js";
-import type { Model } from "../graph/model.js";
+import { functionOf, type Model } from "../graph/model.js";
 import { isOperator, isStandard } from "../graph/node.js";
 import { isSparseTensor } from "../onnx/sparse-tensor.js";
 import { bitsOf, isFloatType } from "../tensor/element-type.js";
@@ -57,7 +57,7 @@ function isCandidate(node: Node, { graph, functions }: Model): boolean {
   return (
     isStandard(node) &&
     !keptOperators.has(node.opType) &&
-    !functions.has(`${node.domain}::${node.opType}`) &&
+    functionOf(functions, node) === undefined &&
     node.inputs.some((input) => input !== "") &&
     subgraphsOf(node).length === 0 &&
     !node.outputs.some((output) => graph.isOutput(output)) &&

@@ -29,8 +29,8 @@ export type Attribute =
   | { readonly kind: "floats"; readonly value: readonly number[]; readonly origin?: object }
   | { readonly kind: "strings"; readonly value: readonly string[]; readonly origin?: object }
   | { readonly kind: "graphs"; readonly value: readonly Graph[]; readonly origin?: object }
-  /** Sparse tensors, types, lists of tensors, references to a function's attribute: kept, never looked into. */
-  | { readonly kind: "opaque"; readonly origin?: object };
+  /** Sparse tensors, types, lists of tensors: kept, never looked into. In a function also the name of what a call gives. */
+  | { readonly kind: "opaque"; readonly reference?: string; readonly origin?: object };
 
 /** One use of an operator. A node is compared by identity: a changed node is another node. */
 export interface Node {
@@ -39,6 +39,8 @@ export interface Node {
   readonly opType: string;
   /** Empty for the standard's own operators. */
   readonly domain: string;
+  /** Which of several functions of one name a node calls; not given for operators. */
+  readonly overload?: string;
   /** An empty name means "not given". */
   readonly inputs: readonly ValueName[];
   /** An empty name means "not wanted". */

@@ -1,4 +1,4 @@
-import type { Graph } from "./graph.js";
+import type { Attribute, Graph, Node } from "./graph.js";
 
 /** A graph and what a file says about it. */
 export interface Model {
@@ -9,10 +9,35 @@ export interface Model {
   readonly producerName: string;
   readonly producerVersion: string;
   readonly metadata: ReadonlyMap<string, string>;
-  /** Model-local functions as `domain::name`; nodes that call one are opaque. */
-  readonly functions: ReadonlySet<string>;
+  /** Model-local functions by `functionKey`; nodes that call one are opaque. */
+  readonly functions: ReadonlyMap<string, LocalFunction>;
   /** What the model was read from, for a writer that keeps what nobody changed; opaque here. */
   readonly origin?: object;
+}
+
+/** An operator that the model itself defines. */
+export interface LocalFunction {
+  readonly domain: string;
+  readonly name: string;
+  readonly overload: string;
+  /** Attributes that a call may set, and the default of those that have one. */
+  readonly attributes: ReadonlyMap<string, Attribute | undefined>;
+  readonly opsets: ReadonlyMap<string, number>;
+  /** Its nodes, from parameters to results; nothing outside is read. */
+  readonly body: Graph;
+  /** As in `Node`. */
+  readonly origin?: object;
+}
+
+/** What a function is called by; the standard's domain has two names. */
+export function functionKey(domain: string, name: string, overload = ""): string {
+  const owner = domain === "ai.onnx" ? "" : domain;
+  return `${owner}::${name}${overload === "" ? "" : `::${overload}`}`;
+}
+
+/** The function that a node calls; undefined for an operator. */
+export function functionOf(functions: Model["functions"], node: Node): LocalFunction | undefined {
+  return functions.get(functionKey(node.domain, node.opType, node.overload));
 }
 
 /** The same model around a changed graph. */
@@ -38,7 +63,7 @@ export function makeModel(
     producerName: "recoup",
     producerVersion: "",
     metadata: new Map(),
-    functions: new Set(),
+    functions: new Map(),
     ...changes,
   };
 }

@@ -1,12 +1,14 @@
 import { RecoupError } from "../errors.js";
 import { buildGraph, type Graph, type Value, type ValueName } from "../graph/graph.js";
 import type { Tensor } from "../tensor/tensor.js";
-import type { ExternalLocation, ExternalReader } from "./external-data.js";
+import type { ExternalLocation } from "./external-data.js";
 import { TensorAnnotationSchema } from "./gen/onnx_pb.js";
+import { deepestBody, type Reading } from "./limits.js";
 import { encodeNode, readNode } from "./node.js";
 import { filesOfGraph } from "./references.js";
 import { isSparseTensor, readSparseTensor } from "./sparse-tensor.js";
 import { encodeTensor, type FileTensor, isFileTensor, type NamedTensor, readTensor } from "./tensor.js";
+import { decodeText, encodeText } from "./text.js";
 import { encodeValue, readValue } from "./value.js";
 import {
   bodyOf,
@@ -14,7 +16,6 @@ import {
   chunkOf,
   cutRecords,
   decodeMessage,
-  malformed,
   textOf,
   type WireRecord,
   wrapChunks,
@@ -42,22 +43,24 @@ interface GraphOrigin {
 /** Where the elements of an initializer go when they do not go into the model file. */
 export type Placement = (name: ValueName, tensor: Tensor) => ExternalLocation | undefined;
 
-/** A body costs three messages (graph, node, attribute), and no reader goes deeper than C++ protobuf's 100. */
-const deepestBody = 32;
-
 /**
  * Reads a `GraphProto`, its subgraphs included.
  *
  * @param depth 0 for a model's own graph, 1 for the bodies of its nodes, and so on
- * @throws RecoupError `onnx/malformed`, `onnx/unsupported`, `onnx/tensor`, `graph/invalid`
+ * @throws RecoupError `onnx/malformed`, `onnx/limit`, `onnx/unsupported`, `onnx/tensor`, `graph/invalid`
  */
-export function readGraph(message: Uint8Array, path: string, external: ExternalReader, depth = 0): Graph {
-  if (depth > deepestBody) throw malformed("graph", `has bodies inside bodies, more than ${deepestBody} deep`);
-  const records = cutRecords(message, path);
+export function readGraph(message: Uint8Array, path: string, reading: Reading, depth = 0): Graph {
+  if (depth > deepestBody) {
+    // The whole path is long by now.
+    const field = path.slice(0, longestPlace);
+    throw new RecoupError("onnx/limit", `has bodies inside bodies, more than ${deepestBody} deep`, { field });
+  }
+  const records = cutRecords(message, path, reading.budget);
   const of = (wanted: number) => records.filter((record) => record.field === wanted);
-  const readBody = (body: Uint8Array, bodyPath: string) => readGraph(body, bodyPath, external, depth + 1);
+  const readBody = (body: Uint8Array, bodyPath: string) => readGraph(body, bodyPath, reading, depth + 1);
   const read = <Result>(wanted: number, kind: string, reader: (body: Uint8Array, path: string) => Result): Result[] =>
     of(wanted).map((record, i) => reader(bodyOf(record, `${path}.${kind}[${i}]`), `${path}.${kind}[${i}]`));
+  const readDeclared = (body: Uint8Array, at: string) => readValue(body, at, reading.budget);
   // Only the writer needs them, but a broken one must not be found after all the work.
   read(field.quantizationAnnotation, "quantization_annotation", annotatedValue);
   const origin: GraphOrigin = { message, records };
@@ -67,14 +70,14 @@ export function readGraph(message: Uint8Array, path: string, external: ExternalR
         of(field.name)
           .map((record) => textOf(record, path))
           .at(-1) ?? "",
-      inputs: read(field.input, "input", readValue),
-      outputs: read(field.output, "output", readValue),
-      nodes: read(field.node, "node", (body, at) => readNode(body, at, external, readBody)),
+      inputs: read(field.input, "input", readDeclared),
+      outputs: read(field.output, "output", readDeclared),
+      nodes: read(field.node, "node", (body, at) => readNode(body, at, reading, readBody)),
       initializers: indexTensors([
-        ...read(field.initializer, "initializer", (body, at) => readTensor(body, at, external)),
-        ...read(field.sparseInitializer, "sparse_initializer", (body, at) => readSparseTensor(body, at, external)),
+        ...read(field.initializer, "initializer", (body, at) => readTensor(body, at, reading)),
+        ...read(field.sparseInitializer, "sparse_initializer", (body, at) => readSparseTensor(body, at, reading)),
       ]),
-      valueInfo: new Map(read(field.valueInfo, "value_info", readValue).map((value) => [value.name, value])),
+      valueInfo: new Map(read(field.valueInfo, "value_info", readDeclared).map((value) => [value.name, value])),
       origin,
     },
     depth > 0,
@@ -94,6 +97,9 @@ export function encodeGraph(graph: Graph, placement: Placement): readonly Chunk[
   writer.writeRest();
   return writer.chunks;
 }
+
+/** Characters of a path in an error. */
+const longestPlace = 120;
 
 export const inlineAll: Placement = () => undefined;
 
@@ -150,7 +156,7 @@ class GraphWriter {
       this.#writeField(number);
     }
     if (this.#graph.origin === undefined) {
-      this.chunks.push(...wrapChunks(field.name, [chunkOf(new TextEncoder().encode(this.#graph.name || "graph"))]));
+      this.chunks.push(...wrapChunks(field.name, [chunkOf(encodeText(this.#graph.name || "graph"))]));
     }
   }
 
@@ -204,7 +210,7 @@ function encodeDeclared(value: Value): readonly Chunk[] {
 }
 
 function annotatedValue(message: Uint8Array, path: string): ValueName {
-  return decodeMessage(TensorAnnotationSchema, message, path).tensorName;
+  return decodeText(decodeMessage(TensorAnnotationSchema, message, path).tensorName);
 }
 
 function indexTensors(tensors: readonly NamedTensor[]): ReadonlyMap<ValueName, Tensor> {

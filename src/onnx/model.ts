@@ -1,13 +1,17 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { RecoupError } from "../errors.js";
-import type { Model } from "../graph/model.js";
+import { functionKey, type LocalFunction, type Model } from "../graph/model.js";
+import { refuseEndlessFunctions } from "./endless-functions.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { type ExternalLocation, type ExternalReader, externalAlignment, noExternalData } from "./external-data.js";
-import { FunctionProtoSchema, OperatorSetIdProtoSchema, StringStringEntryProtoSchema } from "./gen/onnx_pb.js";
+import { functionMessage, readFunction, readOpsets } from "./function.js";
+import { OperatorSetIdProtoSchema, StringStringEntryProtoSchema } from "./gen/onnx_pb.js";
 import { encodeGraph, inlineAll, type Placement, readGraph } from "./graph.js";
+import { ReadBudget, type Reading } from "./limits.js";
 import { looksLikeText, refuseOtherFiles } from "./other-files.js";
 import { isInFolder, refuseExternalTensors } from "./references.js";
+import { decodeText, encodeText } from "./text.js";
 import {
   bodyOf,
   bytesOfChunk,
@@ -59,12 +63,17 @@ const externalThreshold = 1024;
  * Reads a `ModelProto`.
  *
  * @param bytes the whole file; the model keeps views of it
- * @throws RecoupError `onnx/not-a-model` for anything that is no ONNX file, `onnx/malformed`, `onnx/unsupported`,
- * `onnx/tensor`, `onnx/external-data`, `graph/invalid`
+ * @throws RecoupError `onnx/not-a-model` for anything that is no ONNX file, `onnx/malformed`, `onnx/limit`,
+ * `onnx/unsupported`, `onnx/tensor`, `onnx/external-data`, `graph/invalid`
  */
 export function readModel(bytes: Uint8Array, external: ExternalReader = noExternalData): Model {
   refuseOtherFiles(bytes);
-  const records = cutModel(bytes);
+  const reading: Reading = {
+    ...external,
+    read: (location, offset, sizeBytes, place) => external.read(location, offset, sizeBytes, place),
+    budget: new ReadBudget(),
+  };
+  const records = cutModel(bytes, reading);
   const of = (wanted: number) => records.filter((record) => record.field === wanted);
   const text = (wanted: number) =>
     of(wanted)
@@ -78,18 +87,19 @@ export function readModel(bytes: Uint8Array, external: ExternalReader = noExtern
   }
   const origin: ModelOrigin = { records };
   const model: Model = {
-    graph: readGraph(bodyOf(graphs[0], "graph"), "graph", external),
+    graph: readGraph(bodyOf(graphs[0], "graph"), "graph", reading),
     irVersion:
       of(field.irVersion)
         .map((record) => varintOf(record, "ir_version"))
         .at(-1) ?? 1,
-    opsets: readOpsets(of(field.opsetImport)),
+    opsets: readOpsets(of(field.opsetImport).map(decodeOpset)),
     producerName: text(field.producerName),
     producerVersion: text(field.producerVersion),
     metadata: new Map(of(field.metadataProps).map(readMetadata)),
-    functions: new Set(of(field.functions).map((record) => readFunction(bodyOf(record, "functions")))),
+    functions: readFunctions(of(field.functions), reading),
     origin,
   };
+  refuseEndlessFunctions(model);
   origin.model = model;
   return model;
 }
@@ -140,11 +150,11 @@ function changedFields(model: Model, origin: ModelOrigin | undefined): Map<numbe
     [field.producerName, model.producerName, before?.producerName],
     [field.producerVersion, model.producerVersion, before?.producerVersion],
   ] as const) {
-    if (text !== (old ?? "")) changed.set(number, message(number, new TextEncoder().encode(text)));
+    if (text !== (old ?? "")) changed.set(number, message(number, encodeText(text)));
   }
   if (model.opsets !== before?.opsets) {
     const imports = [...model.opsets].map(([domain, version]) =>
-      toBinary(OperatorSetIdProtoSchema, create(OperatorSetIdProtoSchema, { domain, version: BigInt(version) })),
+      toBinary(OperatorSetIdProtoSchema, create(OperatorSetIdProtoSchema, { domain: encodeText(domain), version: BigInt(version) })),
     );
     changed.set(
       field.opsetImport,
@@ -156,25 +166,20 @@ function changedFields(model: Model, origin: ModelOrigin | undefined): Map<numbe
     const entries = [...model.metadata].map(([key, value]) => {
       const record = kept.get(key);
       if (record !== undefined && value === before?.metadata.get(key)) return [chunkOf(record.raw)];
-      const entry = create(StringStringEntryProtoSchema, { key, value: new TextEncoder().encode(value) });
+      const entry = create(StringStringEntryProtoSchema, { key: encodeText(key), value: encodeText(value) });
       return message(field.metadataProps, toBinary(StringStringEntryProtoSchema, entry));
     });
     changed.set(field.metadataProps, entries.flat());
   }
+  if (model.functions !== before?.functions) {
+    const messages = [...model.functions.values()].map((called) => message(field.functions, functionMessage(called)));
+    changed.set(field.functions, messages.flat());
+  }
   return changed;
 }
 
-function readOpsets(records: readonly WireRecord[]): ReadonlyMap<string, number> {
-  const opsets = new Map<string, number>();
-  for (const record of records) {
-    const proto = decodeMessage(OperatorSetIdProtoSchema, bodyOf(record, "opset_import"), "opset_import");
-    const domain = proto.domain === "ai.onnx" ? "" : proto.domain;
-    if (opsets.has(domain)) {
-      throw new RecoupError("graph/invalid", "is imported twice", { field: `opset_import ${domain || "ai.onnx"}` });
-    }
-    opsets.set(domain, Number(proto.version));
-  }
-  return opsets;
+function decodeOpset(record: WireRecord) {
+  return decodeMessage(OperatorSetIdProtoSchema, bodyOf(record, "opset_import"), "opset_import");
 }
 
 function isMetadata(record: WireRecord): boolean {
@@ -183,22 +188,27 @@ function isMetadata(record: WireRecord): boolean {
 
 function readMetadata(record: WireRecord): readonly [key: string, value: string] {
   const entry = decodeMessage(StringStringEntryProtoSchema, bodyOf(record, "metadata_props"), "metadata_props");
-  return [entry.key, new TextDecoder().decode(entry.value)];
+  return [decodeText(entry.key), decodeText(entry.value)];
 }
 
-function cutModel(bytes: Uint8Array): readonly WireRecord[] {
+function cutModel(bytes: Uint8Array, { budget }: Reading): readonly WireRecord[] {
   try {
-    return cutRecords(bytes, "model");
+    return cutRecords(bytes, "model", budget);
   } catch (error) {
-    throw looksLikeText(bytes) ? new RecoupError("onnx/not-a-model", "is no ONNX model but a text") : error;
+    const isBroken = error instanceof RecoupError && error.code === "onnx/malformed";
+    throw isBroken && looksLikeText(bytes) ? new RecoupError("onnx/not-a-model", "is no ONNX model but a text") : error;
   }
 }
 
-function readFunction(message: Uint8Array): string {
-  const { domain, name } = decodeMessage(FunctionProtoSchema, message, "functions");
-  const key = `${domain}::${name}`;
-  refuseExternalTensors("function", message, key);
-  return key;
+function readFunctions(records: readonly WireRecord[], reading: Reading): ReadonlyMap<string, LocalFunction> {
+  const functions = new Map<string, LocalFunction>();
+  for (const [i, record] of records.entries()) {
+    const found = readFunction(bodyOf(record, "functions"), `functions[${i}]`, reading);
+    const key = functionKey(found.domain, found.name, found.overload);
+    if (functions.has(key)) throw new RecoupError("graph/invalid", "is the name of two functions", { field: key });
+    functions.set(key, found);
+  }
+  return functions;
 }
 
 function placementOf(inPlace: string | undefined, store: ExternalStore | undefined): Placement {

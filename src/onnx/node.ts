@@ -1,15 +1,17 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { Attribute, Graph, Node } from "../graph/graph.js";
 import { toInt64 } from "../tensor/tensor.js";
-import type { ExternalReader } from "./external-data.js";
+import { RecoupError } from "../errors.js";
 import {
   type AttributeProto,
   AttributeProtoSchema,
   AttributeProto_AttributeType as AttributeType,
   NodeProtoSchema,
 } from "./gen/onnx_pb.js";
+import { objectBytes, type Reading } from "./limits.js";
 import { filesOfAttribute, filesOfNode, refuseExternalTensors } from "./references.js";
 import { encodeTensor, readTensor } from "./tensor.js";
+import { decodeText, encodeText } from "./text.js";
 import { type Chunk, chunkOf, cutRecords, decodeMessage, wrapChunks } from "./wire.js";
 
 /** What a node was read from: the node as it was then, and its bytes. */
@@ -34,32 +36,57 @@ export type EncodeBody = (graph: Graph) => readonly Chunk[];
 /** Field numbers of `NodeProto`. */
 const field = { input: 1, output: 2, name: 3, opType: 4, attribute: 5, domain: 7 } as const;
 
+/** Field number of the name of an `AttributeProto`. */
+const attributeNameField = 1;
+
 /**
  * Reads a `NodeProto`.
  *
- * @throws RecoupError `onnx/malformed`, and what its tensors and graphs throw
+ * @throws RecoupError `onnx/malformed`, `onnx/limit`, `graph/invalid` for one without an operator, and what its tensors and
+ * graphs throw
  */
-export function readNode(message: Uint8Array, path: string, external: ExternalReader, readBody: ReadBody): Node {
-  const proto = decodeMessage(NodeProtoSchema, message, path);
-  const attributes = new Map<string, Attribute>();
-  for (const body of proto.attribute) {
-    const attribute = decodeMessage(AttributeProtoSchema, body, `${path}.attribute`);
-    const origin: AttributeOrigin = { name: attribute.name, message: body };
-    origin.attribute = { ...readAttribute(attribute, body, path, external, readBody), origin };
-    attributes.set(attribute.name, origin.attribute);
-  }
+export function readNode(message: Uint8Array, path: string, reading: Reading, readBody: ReadBody): Node {
+  reading.budget?.spend(objectBytes.node, path);
+  const proto = decodeMessage(NodeProtoSchema, message, path, reading.budget);
+  if (proto.opType.length === 0) throw new RecoupError("graph/invalid", "is a node without an operator", { field: path });
+  const overload = decodeText(proto.overload);
   const origin: NodeOrigin = { message };
   const node: Node = {
-    name: proto.name,
-    opType: proto.opType,
-    domain: proto.domain,
-    inputs: proto.input,
-    outputs: proto.output,
-    attributes,
+    name: decodeText(proto.name),
+    opType: decodeText(proto.opType),
+    domain: decodeText(proto.domain),
+    ...(overload === "" ? {} : { overload }),
+    inputs: proto.input.map(decodeText),
+    outputs: proto.output.map(decodeText),
+    attributes: readAttributes(proto.attribute, path, reading, readBody),
     origin,
   };
   origin.node = node;
   return node;
+}
+
+/**
+ * Reads some `AttributeProto`s by their names.
+ *
+ * @throws RecoupError as `readNode`, and `graph/invalid` where two have one name
+ */
+export function readAttributes(
+  messages: readonly Uint8Array[],
+  path: string,
+  reading: Reading,
+  readBody: ReadBody,
+): ReadonlyMap<string, Attribute> {
+  const attributes = new Map<string, Attribute>();
+  for (const message of messages) {
+    const proto = decodeMessage(AttributeProtoSchema, message, `${path}.attribute`, reading.budget);
+    const name = decodeText(proto.name);
+    const place = `${path}.${name}`;
+    if (attributes.has(name)) throw new RecoupError("graph/invalid", "is the name of two attributes", { field: place });
+    const origin: AttributeOrigin = { name, message };
+    origin.attribute = { ...readAttribute(proto, message, place, reading, readBody), origin };
+    attributes.set(name, origin.attribute);
+  }
+  return attributes;
 }
 
 /** The node as it was read where nobody changed it, else a new message that keeps the fields nobody reads here. */
@@ -68,11 +95,11 @@ export function encodeNode(node: Node, encodeBody: EncodeBody): readonly Chunk[]
   if (origin?.node === node && filesOfNode(node).size === 0) return [chunkOf(origin.message)];
   const { name, domain } = node;
   const proto = create(NodeProtoSchema, {
-    input: [...node.inputs],
-    output: [...node.outputs],
-    opType: node.opType,
-    ...(name === "" ? {} : { name }),
-    ...(domain === "" ? {} : { domain }),
+    input: node.inputs.map(encodeText),
+    output: node.outputs.map(encodeText),
+    opType: encodeText(node.opType),
+    ...(name === "" ? {} : { name: encodeText(name) }),
+    ...(domain === "" ? {} : { domain: encodeText(domain) }),
   });
   const attributes = [...node.attributes].flatMap(([key, attribute]) =>
     wrapChunks(field.attribute, encodeAttribute(key, attribute, encodeBody)),
@@ -87,21 +114,20 @@ export function encodeNode(node: Node, encodeBody: EncodeBody): readonly Chunk[]
 function readAttribute(
   proto: AttributeProto,
   message: Uint8Array,
-  path: string,
-  external: ExternalReader,
+  place: string,
+  reading: Reading,
   readBody: ReadBody,
 ): Attribute {
-  const place = `${path}.${proto.name}`;
-  if (proto.refAttrName !== "") return { kind: "opaque" };
+  if (proto.refAttrName.length > 0) return { kind: "opaque", reference: decodeText(proto.refAttrName) };
   switch (typeOf(proto, message)) {
     case AttributeType.FLOAT:
       return { kind: "float", value: proto.f };
     case AttributeType.INT:
       return { kind: "int", value: Number(proto.i) };
     case AttributeType.STRING:
-      return { kind: "string", value: new TextDecoder().decode(proto.s) };
+      return { kind: "string", value: decodeText(proto.s) };
     case AttributeType.TENSOR:
-      return { kind: "tensor", value: readTensor(proto.t, place, external).tensor };
+      return { kind: "tensor", value: readTensor(proto.t, place, reading).tensor };
     case AttributeType.GRAPH:
       return { kind: "graph", value: readBody(proto.g, place) };
     case AttributeType.FLOATS:
@@ -109,7 +135,7 @@ function readAttribute(
     case AttributeType.INTS:
       return { kind: "ints", value: proto.ints.map(Number) };
     case AttributeType.STRINGS:
-      return { kind: "strings", value: proto.strings.map((text) => new TextDecoder().decode(text)) };
+      return { kind: "strings", value: proto.strings.map(decodeText) };
     case AttributeType.GRAPHS:
       return { kind: "graphs", value: proto.graphs.map((graph) => readBody(graph, place)) };
     default:
@@ -132,7 +158,7 @@ function typeOf(proto: AttributeProto, message: Uint8Array): AttributeType {
     9: AttributeType.STRINGS,
     11: AttributeType.GRAPHS,
   };
-  const found = cutRecords(message, proto.name).find((record) => byField[record.field] !== undefined);
+  const found = cutRecords(message, "attribute").find((record) => byField[record.field] !== undefined);
   return found === undefined ? AttributeType.UNDEFINED : byField[found.field];
 }
 
@@ -141,20 +167,20 @@ function encodeAttribute(name: string, attribute: Attribute, encodeBody: EncodeB
   const isOwn = origin?.attribute === attribute && origin.name === name;
   if (isOwn && filesOfAttribute(attribute).size === 0) return [chunkOf(origin.message)];
   const head = (type: AttributeType, fields: Partial<AttributeProto> = {}) =>
-    chunkOf(toBinary(AttributeProtoSchema, create(AttributeProtoSchema, { name, type, ...fields } as AttributeProto)));
+    chunkOf(toBinary(AttributeProtoSchema, create(AttributeProtoSchema, { name: encodeText(name), type, ...fields } as AttributeProto)));
   switch (attribute.kind) {
     case "float":
       return [head(AttributeType.FLOAT, { f: attribute.value })];
     case "int":
       return [head(AttributeType.INT, { i: toInt64(attribute.value) })];
     case "string":
-      return [head(AttributeType.STRING, { s: new TextEncoder().encode(attribute.value) })];
+      return [head(AttributeType.STRING, { s: encodeText(attribute.value) })];
     case "floats":
       return [head(AttributeType.FLOATS, { floats: [...attribute.value] })];
     case "ints":
       return [head(AttributeType.INTS, { ints: attribute.value.map(toInt64) })];
     case "strings":
-      return [head(AttributeType.STRINGS, { strings: attribute.value.map((text) => new TextEncoder().encode(text)) })];
+      return [head(AttributeType.STRINGS, { strings: attribute.value.map(encodeText) })];
     case "tensor":
       return [head(AttributeType.TENSOR), ...wrapChunks(5, encodeTensor("", attribute.value))];
     case "graph":
@@ -162,6 +188,14 @@ function encodeAttribute(name: string, attribute: Attribute, encodeBody: EncodeB
     case "graphs":
       return [head(AttributeType.GRAPHS), ...attribute.value.flatMap((graph) => wrapChunks(11, encodeBody(graph)))];
     case "opaque":
-      throw new Error(`attribute ${name} was never read, so it cannot be written`);
+      return renameAttribute(name, origin?.message);
   }
+}
+
+/** Values that nobody looked into, under the name of another attribute. */
+function renameAttribute(name: string, message: Uint8Array | undefined): readonly Chunk[] {
+  if (message === undefined) throw new Error(`attribute ${name} was never read, so it cannot be written`);
+  const kept = cutRecords(message, name).filter(({ field: number }) => number !== attributeNameField);
+  const chunks = kept.map((record) => chunkOf(record.raw));
+  return [...wrapChunks(attributeNameField, [chunkOf(encodeText(name))]), ...chunks];
 }

@@ -81,7 +81,7 @@ const parts = {
 };
 const rest = [
   entry(modelField.metadataProps, "author", "somebody"),
-  bytes(25, text(1, "Fancy"), text(10, "com.example"), bytes(7, text(1, "a"), text(2, "b"), text(4, "Relu"))),
+  bytes(25, text(1, "Fancy"), text(10, "com.example"), text(4, "a"), text(5, "b"), bytes(7, text(1, "a"), text(2, "b"), text(4, "Relu"))),
   opset(1, "com.example"),
   text(6, "a model"),
   bytes(999, Uint8Array.of(5)),
@@ -259,11 +259,11 @@ describe("what stands around the graph", () => {
 
   it("sets the producer, also where there was none", () => {
     const named = readModel(write({ ...model, producerName: "recoup", producerVersion: "1" }));
-    expect(named).toMatchObject({ producerName: "recoup", producerVersion: "1", functions: model.functions });
+    expect(named).toMatchObject({ producerName: "recoup", producerVersion: "1" });
   });
 
   it("knows the functions of a model", () => {
-    expect([...model.functions]).toEqual(["com.example::Fancy"]);
+    expect([...model.functions.keys()]).toEqual(["com.example::Fancy"]);
   });
 });
 

@@ -90,10 +90,14 @@ describe("sparse initializers", () => {
     ["an index past the end of its axis", sparse([0, 1, 0, 3], [2, 2], [2, 3])],
     ["fewer indices than values", sparse([1], [1], [2, 3])],
     ["indices of another rank", sparse([1, 2, 3, 4, 5, 6], [2, 3], [2, 3])],
-    ["a size that nobody has memory for", sparse([1, 5], [2], [2 ** 20, 2 ** 20])],
   ])("refuses %s when the elements are asked for", (_about, initializer) => {
     const tensor = readModel(modelWith(initializer)).graph.constant("w")!;
     expect(() => tensor.bytes()).toThrow(expect.objectContaining({ code: "onnx/tensor", place: { field: "w" } }));
+  });
+
+  it("refuses a size that nobody has memory for when the elements are asked for", () => {
+    const tensor = readModel(modelWith(sparse([1, 5], [2], [2 ** 20, 2 ** 20]))).graph.constant("w")!;
+    expect(() => tensor.bytes()).toThrow(expect.objectContaining({ code: "onnx/limit", place: { field: "w" } }));
   });
 
   it("refuses one without values or with an impossible shape", () => {

@@ -2,7 +2,7 @@ import { RecoupError } from "../errors.js";
 import { bitsOf, bytesFor } from "../tensor/element-type.js";
 import { elementCount } from "../tensor/shape.js";
 import { integerValues, type Tensor } from "../tensor/tensor.js";
-import type { ExternalReader } from "./external-data.js";
+import { largestDense, type Reading } from "./limits.js";
 import { type FileTensor, type NamedTensor, readShape, readTensor } from "./tensor.js";
 import { bodyOf, cutRecords, malformed } from "./wire.js";
 
@@ -14,20 +14,17 @@ interface SparseTensor extends FileTensor {
   readonly isSparse: true;
 }
 
-/** A few bytes can ask for any size: what is larger is not filled in. */
-const largestDense = 2 ** 30;
-
 /**
  * Reads a `SparseTensorProto`, which is named by its values.
  *
  * @throws RecoupError as `readTensor`
  */
-export function readSparseTensor(message: Uint8Array, path: string, external: ExternalReader): NamedTensor {
-  const records = cutRecords(message, path);
+export function readSparseTensor(message: Uint8Array, path: string, reading: Reading): NamedTensor {
+  const records = cutRecords(message, path, reading.budget);
   const part = (wanted: number, what: string) => {
     const record = records.findLast((candidate) => candidate.field === wanted);
     if (record === undefined) throw malformed(path, `has no ${what}`);
-    return readTensor(bodyOf(record, path), `${path}.${what}`, external);
+    return readTensor(bodyOf(record, path), `${path}.${what}`, reading);
   };
   const { name, tensor: values } = part(field.values, "values");
   const { tensor: indices } = part(field.indices, "indices");
@@ -54,7 +51,10 @@ function fillIn(values: Tensor, indices: Tensor, shape: readonly number[], name:
   const count = elementCount(values.shape);
   const refuse = (message: string) => new RecoupError("onnx/tensor", message, { field: name });
   if (!Number.isInteger(size) || size === 0) throw refuse(`is stored sparsely with elements of type ${values.type}`);
-  if (elementCount(shape) * size > largestDense) throw refuse(`is stored sparsely and too large as [${shape}]`);
+  if (elementCount(shape) * size > largestDense) {
+    const message = `is stored sparsely, and [${shape}] takes more than ${largestDense} bytes`;
+    throw new RecoupError("onnx/limit", message, { field: name });
+  }
   const at = positionsOf(indices, count, shape);
   if (at === undefined) throw refuse(`has indices of shape [${indices.shape}] for ${count} values of [${shape}]`);
   const dense = new Uint8Array(elementCount(shape) * size);

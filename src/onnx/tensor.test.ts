@@ -24,6 +24,7 @@ import { elementCodeOf } from "../tensor/element-code.js";
 import type { ElementType } from "../tensor/element-type.js";
 import { float64Values, integerValues, type Tensor, tensorFromBytes } from "../tensor/tensor.js";
 import { noExternalData } from "./external-data.js";
+import { mostAxes } from "./limits.js";
 import { joinChunks, readModel } from "./model.js";
 import { encodeTensor, readTensor } from "./tensor.js";
 
@@ -132,7 +133,13 @@ describe("tensors that are refused", () => {
     ["a negative size", "onnx/tensor", tensorOf("w", 1, [-1, -1])],
     ["sizes whose product is not a number of bytes", "onnx/tensor", tensorOf("w", 1, [2 ** 30, 2 ** 30])],
     ["a size beyond all others", "onnx/tensor", concat(number(1, 2n ** 63n - 1n), number(1, 0), number(2, 1))],
-    ["a name that is none", "onnx/malformed", concat(number(2, 1), bytes(8, Uint8Array.of(0xc0)))],
+    ["more axes than anybody knows", "onnx/limit", tensorOf("w", 1, new Array(mostAxes + 1).fill(1))],
+    ["packed axes without end", "onnx/limit", concat(bytes(field.dims, new Uint8Array(1000)), number(2, 1))],
+    ["too few numbers", "onnx/tensor", tensorOf("w", 6, [3], packed(field.int32Data, 1, 2))],
+    ["no numbers for a huge shape", "onnx/tensor", tensorOf("w", 1, [2 ** 40])],
+    ["half a float", "onnx/malformed", tensorOf("w", 1, [1], bytes(4, new Uint8Array(2)), bytes(4, new Uint8Array(2)))],
+    ["floats as varints", "onnx/malformed", tensorOf("w", 1, [1], number(field.floatData, 1))],
+    ["half a varint", "onnx/tensor", tensorOf("w", 6, [1], bytes(field.int32Data, Uint8Array.of(0x80)))],
     ["dims of another wire type", "onnx/malformed", concat(float(field.dims, 1), number(2, 1))],
     ["a data type of another wire type", "onnx/malformed", concat(text(2, "1"))],
     ["raw data of another wire type", "onnx/malformed", tensorOf("w", 1, [1], number(field.rawData, 1))],
@@ -141,11 +148,8 @@ describe("tensors that are refused", () => {
   });
 
   it.each<readonly [about: string, code: string, message: Uint8Array]>([
-    ["too few numbers", "onnx/tensor", tensorOf("w", 6, [3], packed(field.int32Data, 1, 2))],
-    ["no numbers for a huge shape", "onnx/tensor", tensorOf("w", 1, [2 ** 40])],
-    ["half a float", "onnx/malformed", tensorOf("w", 1, [1], bytes(4, new Uint8Array(2)), bytes(4, new Uint8Array(2)))],
-    ["floats as varints", "onnx/malformed", tensorOf("w", 1, [1], number(field.floatData, 1))],
-    ["a broken varint", "onnx/malformed", tensorOf("w", 6, [1], bytes(field.int32Data, Uint8Array.of(0x80)))],
+    ["a broken varint", "onnx/malformed", tensorOf("w", 6, [1], bytes(field.int32Data, Uint8Array.of(1, 0x80)))],
+    ["a varint of eleven bytes", "onnx/malformed", tensorOf("w", 6, [1], number(field.int32Data, 1, 11))],
     ["strings", "onnx/tensor", tensorOf("w", 8, [1], text(field.stringData, "a"))],
   ])("refuses %s when the elements are asked for", (_about, code, message) => {
     const tensor = read(message);

@@ -4,18 +4,22 @@ import { RecoupError } from "../errors.js";
 import { elementCodeOf, elementTypeOf } from "../tensor/element-code.js";
 import { bytesFor, type ElementType } from "../tensor/element-type.js";
 import { elementCount } from "../tensor/shape.js";
-import { bytesOf, type Tensor } from "../tensor/tensor.js";
+import type { Tensor } from "../tensor/tensor.js";
 import { type ExternalLocation, type ExternalReader, externalLocation } from "./external-data.js";
 import { StringStringEntryProtoSchema } from "./gen/onnx_pb.js";
+import { largestTensor, mostAxes, objectBytes, type Reading } from "./limits.js";
+import { decodeText, encodeText } from "./text.js";
 import {
   bodyOf,
   type Chunk,
   chunkOf,
+  countVarints,
   cutRecords,
   decodeMessage,
+  forEachVarint,
   lengthPrefix,
   malformed,
-  nameOf,
+  textOf,
   varintOf,
   varintsOf,
   type WireRecord,
@@ -66,14 +70,15 @@ export interface NamedTensor {
  * Reads a `TensorProto`. Elements in other files, and those that are not stored as raw bytes, are only looked at when they
  * are asked for.
  *
- * @param external where the bytes of tensors in other files come from
+ * @param reading where the bytes of tensors in other files come from
  * @throws RecoupError `onnx/malformed`, `onnx/tensor` where the elements do not fit the shape, `onnx/unsupported` for an
  * unknown element type, `onnx/external-data`
  */
-export function readTensor(message: Uint8Array, path: string, external: ExternalReader): NamedTensor {
-  const records = cutRecords(message, path);
+export function readTensor(message: Uint8Array, path: string, reading: Reading): NamedTensor {
+  const records = cutRecords(message, path, reading.budget);
+  reading.budget?.spend(objectBytes.tensor, path);
   const nameRecord = records.findLast((record) => record.field === field.name);
-  const name = nameRecord === undefined ? "" : nameOf(nameRecord, path);
+  const name = nameRecord === undefined ? "" : textOf(nameRecord, path);
   const place = name === "" ? path : name;
   const shape = readShape(records, field.dims, place);
   const code = lastVarint(records, field.dataType, place);
@@ -88,7 +93,7 @@ export function readTensor(message: Uint8Array, path: string, external: External
     : undefined;
   const sizeBytes = bytesFor(type, elementCount(shape));
   const load = location
-    ? () => loadExternal(external, location, sizeBytes, place)
+    ? () => loadExternal(reading, location, sizeBytes, place)
     : inlineLoader(records, type, shape, place);
   let cached: Uint8Array | undefined;
   const bytes = () => {
@@ -121,7 +126,7 @@ export function encodeTensor(name: string, tensor: Tensor, location?: ExternalLo
   const header = new BinaryWriter();
   for (const size of tensor.shape) header.tag(field.dims, WireType.Varint).int64(size);
   header.tag(field.dataType, WireType.Varint).int32(elementCodeOf(tensor.type));
-  if (name !== "") header.tag(field.name, WireType.LengthDelimited).string(name);
+  if (name !== "") header.tag(field.name, WireType.LengthDelimited).bytes(encodeText(name));
   if (isFileTensor(tensor)) {
     for (const record of cutRecords(tensor.message, name)) if (!encodedFields.has(record.field)) header.raw(record.raw);
   }
@@ -131,7 +136,7 @@ export function encodeTensor(name: string, tensor: Tensor, location?: ExternalLo
   }
   const entries = { location: location.location, offset: location.offset, length: tensor.sizeBytes };
   for (const [key, value] of Object.entries(entries)) {
-    const entry = create(StringStringEntryProtoSchema, { key, value: new TextEncoder().encode(String(value)) });
+    const entry = create(StringStringEntryProtoSchema, { key: encodeText(key), value: encodeText(String(value)) });
     header.tag(field.externalData, WireType.LengthDelimited).bytes(toBinary(StringStringEntryProtoSchema, entry));
   }
   header.tag(field.dataLocation, WireType.Varint).int32(1);
@@ -145,10 +150,11 @@ function inlineLoader(
   place: string,
 ): () => Uint8Array {
   const needed = bytesFor(type, elementCount(shape));
+  const misfit = (stored: number) =>
+    new RecoupError("onnx/tensor", `${type}[${shape}] needs ${needed} bytes, ${stored} are stored`, { field: place });
   const checkFit = (bytes: Uint8Array) => {
     if (bytes.byteLength === needed) return bytes;
-    const message = `${type}[${shape}] needs ${needed} bytes, ${bytes.byteLength} are stored`;
-    throw new RecoupError("onnx/tensor", message, { field: place });
+    throw misfit(bytes.byteLength);
   };
   const raw = records.findLast((record) => record.field === field.rawData);
   if (raw !== undefined && type !== "string") {
@@ -156,49 +162,79 @@ function inlineLoader(
     checkFit(bytes);
     return () => bytes;
   }
+  const stored = type === "string" ? undefined : storedBytes(records, type, place);
+  if (stored !== undefined && stored !== needed) throw misfit(stored);
   return () => checkFit(decodeTyped(records, type, place));
 }
 
-/** Elements that stand in one of the typed fields, as the bytes that `raw_data` would hold. */
-function decodeTyped(records: readonly WireRecord[], type: ElementType, place: string): Uint8Array {
+/** Bytes of the elements in a typed field, without taking them apart. */
+function storedBytes(records: readonly WireRecord[], type: ElementType, place: string): number {
+  const [wanted, entryBytes] = typedField(type);
+  const stored = records.filter((record) => record.field === wanted);
+  if (wanted === field.floatData || wanted === field.doubleData) return joinedBytes(stored, wanted, place);
+  return entryBytes * stored.reduce((sum, { body }) => sum + countVarints(body), 0);
+}
+
+/** The typed field of an element type, and how many bytes of elements one entry of it holds. */
+function typedField(type: ElementType): readonly [field: number, entryBytes: number] {
   switch (type) {
-    case "string":
-      throw new RecoupError("onnx/tensor", "strings have no bytes", { field: place });
     case "float32":
     case "complex64":
-      return joinFixed(records, field.floatData, 4, place);
+      return [field.floatData, 4];
     case "float64":
     case "complex128":
-      return joinFixed(records, field.doubleData, 8, place);
+      return [field.doubleData, 8];
     case "int64":
-      return bytesOf(BigInt64Array.from(varintsOf(records, field.int64Data, place)));
+      return [field.int64Data, 8];
     case "uint64":
-      return bytesOf(BigUint64Array.from(varintsOf(records, field.uint64Data, place), (v) => BigInt.asUintN(64, v)));
+      return [field.uint64Data, 8];
     case "uint32":
-      return bytesOf(Uint32Array.from(varintsOf(records, field.uint64Data, place), Number));
+      return [field.uint64Data, 4];
     case "int32":
-      return bytesOf(Int32Array.from(varintsOf(records, field.int32Data, place), Number));
+      return [field.int32Data, 4];
     case "int16":
     case "uint16":
     case "float16":
     case "bfloat16":
-      return bytesOf(Uint16Array.from(varintsOf(records, field.int32Data, place), Number));
+      return [field.int32Data, 2];
     default:
-      // One byte an entry: 8-bit types, and packed pairs or quadruples of the smaller ones.
-      return Uint8Array.from(varintsOf(records, field.int32Data, place), Number);
+      // 8-bit types, and packed pairs or quadruples of the smaller ones.
+      return [field.int32Data, 1];
   }
 }
 
-function joinFixed(records: readonly WireRecord[], wanted: number, size: 4 | 8, place: string): Uint8Array {
-  const single = size === 4 ? WireType.Bit32 : WireType.Bit64;
-  const parts = records.filter((record) => record.field === wanted);
+/** Elements that stand in one of the typed fields, as the bytes that `raw_data` would hold. */
+function decodeTyped(records: readonly WireRecord[], type: ElementType, place: string): Uint8Array {
+  if (type === "string") throw new RecoupError("onnx/tensor", "strings have no bytes", { field: place });
+  const [wanted, entryBytes] = typedField(type);
+  if (wanted === field.floatData || wanted === field.doubleData) return joinFixed(records, wanted, place);
+  const bytes = new Uint8Array(storedBytes(records, type, place));
+  const view = new DataView(bytes.buffer);
+  forEachVarint(records, wanted, place, (i, low, high) => {
+    const at = i * entryBytes;
+    if (entryBytes === 1) view.setUint8(at, low);
+    else if (entryBytes === 2) view.setUint16(at, low, true);
+    else view.setUint32(at, low, true);
+    if (entryBytes === 8) view.setUint32(at + 4, high, true);
+  });
+  return bytes;
+}
+
+/** Bytes of numbers of a fixed size, packed or not. */
+function joinedBytes(parts: readonly WireRecord[], wanted: number, place: string): number {
+  const [size, single] = wanted === field.floatData ? [4, WireType.Bit32] : [8, WireType.Bit64];
   for (const part of parts) {
     if (part.wireType !== single && part.wireType !== WireType.LengthDelimited) {
       throw malformed(place, `has data of wire type ${part.wireType}`);
     }
     if (part.body.byteLength % size !== 0) throw malformed(place, "has a broken number");
   }
-  const joined = new Uint8Array(parts.reduce((sum, part) => sum + part.body.byteLength, 0));
+  return parts.reduce((sum, part) => sum + part.body.byteLength, 0);
+}
+
+function joinFixed(records: readonly WireRecord[], wanted: number, place: string): Uint8Array {
+  const parts = records.filter((record) => record.field === wanted);
+  const joined = new Uint8Array(joinedBytes(parts, wanted, place));
   let position = 0;
   for (const part of parts) {
     joined.set(part.body, position);
@@ -207,8 +243,12 @@ function joinFixed(records: readonly WireRecord[], wanted: number, size: 4 | 8, 
   return joined;
 }
 
-/** @throws RecoupError `onnx/tensor` for sizes that no tensor can have */
+/** @throws RecoupError `onnx/tensor` for sizes that no tensor can have, `onnx/limit` for too many */
 export function readShape(records: readonly WireRecord[], dimsField: number, place: string): readonly number[] {
+  const rank = records.reduce((sum, record) => sum + (record.field === dimsField ? countVarints(record.body) : 0), 0);
+  if (rank > mostAxes) {
+    throw new RecoupError("onnx/limit", `has ${rank} axes, and ${mostAxes} are the most`, { field: place });
+  }
   const dims = varintsOf(records, dimsField, place).map(Number);
   const count = elementCount(dims);
   if (dims.some((size) => size < 0 || !Number.isSafeInteger(size)) || !Number.isSafeInteger(count * 16)) {
@@ -226,7 +266,13 @@ function externalEntries(records: readonly WireRecord[], path: string): Readonly
   const entries = records
     .filter((record) => record.field === field.externalData)
     .map((record) => decodeMessage(StringStringEntryProtoSchema, bodyOf(record, path), `${path}.external_data`));
-  return new Map(entries.map((entry) => [entry.key, new TextDecoder().decode(entry.value)]));
+  const texts = entries.map((entry) => [decodeText(entry.key), decodeText(entry.value)] as const);
+  const found = new Map(texts);
+  // Another reader may take the other one, and with it another file than the one that was checked.
+  if (found.size < texts.length) {
+    throw new RecoupError("onnx/external-data", "names a key of its external data twice", { field: path });
+  }
+  return found;
 }
 
 function loadExternal(
@@ -238,6 +284,9 @@ function loadExternal(
   if (location.length !== undefined && location.length !== sizeBytes) {
     const message = `needs ${sizeBytes} bytes, its external data has ${location.length}`;
     throw new RecoupError("onnx/external-data", message, { field: place });
+  }
+  if (sizeBytes > largestTensor) {
+    throw new RecoupError("onnx/limit", `takes ${sizeBytes} bytes, and ${largestTensor} are the most`, { field: place });
   }
   return external.read(location.location, location.offset, sizeBytes, place);
 }

@@ -9,6 +9,8 @@ import {
   type ValueInfoProto,
   ValueInfoProtoSchema,
 } from "./gen/onnx_pb.js";
+import type { ReadBudget } from "./limits.js";
+import { decodeText, encodeText } from "./text.js";
 import { decodeMessage } from "./wire.js";
 
 interface ValueOrigin {
@@ -17,10 +19,10 @@ interface ValueOrigin {
 }
 
 /** Reads a `ValueInfoProto`: name, type and shape of a value. */
-export function readValue(message: Uint8Array, path: string): Value {
-  const proto = decodeMessage(ValueInfoProtoSchema, message, path);
+export function readValue(message: Uint8Array, path: string, budget?: ReadBudget): Value {
+  const proto = decodeMessage(ValueInfoProtoSchema, message, path, budget);
   const origin: ValueOrigin = { message };
-  const value: Value = { name: proto.name, type: readType(proto), origin };
+  const value: Value = { name: decodeText(proto.name), type: readType(proto), origin };
   origin.value = value;
   return value;
 }
@@ -28,7 +30,7 @@ export function readValue(message: Uint8Array, path: string): Value {
 export function encodeValue(value: Value): Uint8Array {
   const origin = value.origin as ValueOrigin | undefined;
   if (origin?.value === value) return origin.message;
-  const proto = create(ValueInfoProtoSchema, { name: value.name });
+  const proto = create(ValueInfoProtoSchema, { name: encodeText(value.name) });
   if (value.type.kind === "tensor") {
     const tensorType = create(TypeProto_TensorSchema, { elemType: elementCodeOf(value.type.elementType) });
     if (value.type.shape) {
@@ -42,7 +44,7 @@ export function encodeValue(value: Value): Uint8Array {
 
 function dimension(size: number | string | null) {
   if (typeof size === "number") return { case: "dimValue", value: BigInt(size) } as const;
-  if (typeof size === "string") return { case: "dimParam", value: size } as const;
+  if (typeof size === "string") return { case: "dimParam", value: encodeText(size) } as const;
   return { case: undefined };
 }
 
@@ -53,7 +55,7 @@ function readType(proto: ValueInfoProto): ValueType {
   const shape = tensor.shape?.dim.map((dim) => {
     // Some exporters write -1 for a size that is open.
     if (dim.value.case === "dimValue") return dim.value.value < 0 ? null : Number(dim.value.value);
-    return dim.value.case === "dimParam" && dim.value.value !== "" ? dim.value.value : null;
+    return dim.value.case === "dimParam" && dim.value.value.length > 0 ? decodeText(dim.value.value) : null;
   });
   return shape === undefined ? { kind: "tensor", elementType } : { kind: "tensor", elementType, shape };
 }

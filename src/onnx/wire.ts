@@ -1,6 +1,8 @@
 import { type DescField, type DescMessage, fromBinary, type MessageShape, ScalarType } from "@bufbuild/protobuf";
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { RecoupError } from "../errors.js";
+import { largestMessage, objectBytes, type ReadBudget } from "./limits.js";
+import { decodeText } from "./text.js";
 
 /** One field of a message as it stands on the wire: views of the file, nothing copied. */
 export interface WireRecord {
@@ -22,39 +24,50 @@ export interface Chunk {
  * Cuts a message into its fields.
  *
  * @param path where the message stands, for errors: `graph.node[3]`
- * @throws RecoupError `onnx/malformed` for a field that runs past the end of the message or has no valid tag
+ * @throws RecoupError `onnx/malformed` for a field that runs past the end of the message or has no valid tag, `onnx/limit`
  */
-export function cutRecords(message: Uint8Array, path: string): readonly WireRecord[] {
-  const reader = new BinaryReader(message);
+export function cutRecords(message: Uint8Array, path: string, budget?: ReadBudget): readonly WireRecord[] {
   const records: WireRecord[] = [];
+  for (const record of recordsIn(message, path)) {
+    budget?.spend(objectBytes.field, path);
+    records.push(record);
+  }
+  return records;
+}
+
+/** The fields of a message one after the other, none of which is kept. */
+export function* recordsIn(message: Uint8Array, path: string): Generator<WireRecord> {
+  const reader = new BinaryReader(message);
   while (reader.pos < reader.len) {
     const start = reader.pos;
+    let record: WireRecord;
     try {
       const [field, wireType] = reader.tag();
       const valueStart = reader.pos;
       reader.skip(wireType, field);
       const bodyStart = wireType === WireType.LengthDelimited ? skipVarint(message, valueStart) : valueStart;
       const raw = message.subarray(start, reader.pos);
-      records.push({ field, wireType, raw, body: message.subarray(bodyStart, reader.pos) });
+      record = { field, wireType, raw, body: message.subarray(bodyStart, reader.pos) };
     } catch (cause) {
       throw malformed(path, `is broken at byte ${start} of ${message.byteLength}`, cause);
     }
+    yield record;
   }
-  return records;
 }
 
 /**
  * Decodes a message with the generated code, after the checks that the generated code leaves out: every length stays
- * inside its message, every known field has its wire type, every name is UTF-8 (or two could become one).
+ * inside its message, every known field has its wire type.
  *
- * @throws RecoupError `onnx/malformed`
+ * @throws RecoupError `onnx/malformed`, `onnx/limit`
  */
 export function decodeMessage<Desc extends DescMessage>(
   schema: Desc,
   message: Uint8Array,
   path: string,
+  budget?: ReadBudget,
 ): MessageShape<Desc> {
-  checkMessage(schema, message, path);
+  checkMessage(schema, message, path, budget);
   try {
     return fromBinary(schema, message);
   } catch (cause) {
@@ -72,20 +85,42 @@ export function varintOf(record: WireRecord, path: string): number {
 /** All values of a repeated varint field, packed or not. */
 export function varintsOf(records: readonly WireRecord[], field: number, path: string): readonly bigint[] {
   const values: bigint[] = [];
-  for (const record of records) {
-    if (record.field !== field) continue;
-    if (record.wireType !== WireType.Varint && record.wireType !== WireType.LengthDelimited) {
-      throw malformed(path, `has numbers of wire type ${record.wireType}`);
-    }
-    const reader = new BinaryReader(record.body);
-    try {
-      while (reader.pos < reader.len) values.push(BigInt(reader.int64()));
-    } catch (cause) {
-      throw malformed(path, "has a broken number", cause);
-    }
-  }
+  forEachVarint(records, field, path, (_i, low, high) => values.push((BigInt(high | 0) << 32n) | BigInt(low)));
   return values;
 }
+
+/** Visits all values of a repeated varint field in two halves of 32 bits, without an object for each. */
+export function forEachVarint(
+  records: readonly WireRecord[],
+  field: number,
+  path: string,
+  visit: (index: number, low: number, high: number) => void,
+): void {
+  let index = 0;
+  for (const { field: found, wireType, body } of records) {
+    if (found !== field) continue;
+    if (wireType !== WireType.Varint && wireType !== WireType.LengthDelimited) {
+      throw malformed(path, `has numbers of wire type ${wireType}`);
+    }
+    let [low, high, shift] = [0, 0, 0];
+    for (const byte of body) {
+      const bits = byte & 127;
+      if (shift > longestShift) throw malformed(path, "has a broken number");
+      if (shift < 32) low |= bits << shift;
+      if (shift >= 32) high |= bits << (shift - 32);
+      else if (shift > 25) high |= bits >>> (32 - shift);
+      if (byte > 127) shift += 7;
+      else {
+        visit(index++, low >>> 0, high >>> 0);
+        [low, high, shift] = [0, 0, 0];
+      }
+    }
+    if (shift > 0) throw malformed(path, "has a broken number");
+  }
+}
+
+/** A number of 64 bits takes ten bytes of seven. */
+const longestShift = 63;
 
 /** The body of a record that must be a string, bytes or a message. */
 export function bodyOf(record: WireRecord, path: string): Uint8Array {
@@ -95,27 +130,19 @@ export function bodyOf(record: WireRecord, path: string): Uint8Array {
   return record.body;
 }
 
-/** A name, by which something else is found. @throws RecoupError `onnx/malformed` for bytes that are not UTF-8 */
-export function nameOf(record: WireRecord, path: string): string {
-  return decodeName(bodyOf(record, path), path);
-}
-
-/** A text for people, whatever its bytes. */
+/** A text, whatever its bytes. */
 export function textOf(record: WireRecord, path: string): string {
-  return new TextDecoder().decode(bodyOf(record, path));
+  return decodeText(bodyOf(record, path));
 }
-
-/** Protobuf's own limit: no other reader takes more. */
-const largestMessage = 2 ** 31 - 1;
 
 /**
  * The tag and length that go before a body of a given size.
  *
- * @throws RecoupError `onnx/unsupported` for 2 GiB and more
+ * @throws RecoupError `onnx/limit` for 2 GiB and more
  */
 export function lengthPrefix(field: number, sizeBytes: number): Uint8Array {
   if (sizeBytes > largestMessage) {
-    throw new RecoupError("onnx/unsupported", `would be a message of ${sizeBytes} bytes, and protobuf ends at 2 GiB`);
+    throw new RecoupError("onnx/limit", `would be a message of ${sizeBytes} bytes, and protobuf ends at 2 GiB`);
   }
   return new BinaryWriter().tag(field, WireType.LengthDelimited).uint32(sizeBytes).finish();
 }
@@ -144,38 +171,43 @@ export function malformed(path: string, message: string, cause?: unknown): Recou
   return new RecoupError("onnx/malformed", message, { field: path }, { cause });
 }
 
-/** A byte order mark is part of the text: names must stay the same wherever they stand. */
-const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-
-function decodeName(bytes: Uint8Array, path: string): string {
-  try {
-    return utf8.decode(bytes);
-  } catch (cause) {
-    throw malformed(path, "is not UTF-8", cause);
-  }
-}
-
 function skipVarint(bytes: Uint8Array, start: number): number {
   let position = start;
   while (bytes[position] & 0x80) position++;
   return position + 1;
 }
 
-function checkMessage(schema: DescMessage, message: Uint8Array, path: string): void {
-  for (const record of cutRecords(message, path)) {
+function checkMessage(
+  schema: DescMessage,
+  message: Uint8Array,
+  path: string,
+  budget: ReadBudget | undefined,
+): void {
+  for (const record of recordsIn(message, path)) {
     const field = schema.fields.find((candidate) => candidate.number === record.field);
     if (field === undefined) continue;
     const fieldPath = `${path}.${field.name}`;
     if (!wireTypesOf(field).includes(record.wireType)) {
       throw malformed(fieldPath, `has wire type ${record.wireType}, which its type does not allow`);
     }
-    if (field.message) checkMessage(field.message, record.body, fieldPath);
-    if (field.scalar === ScalarType.STRING && !isAscii(record.body)) decodeName(record.body, fieldPath);
+    if (field.message) checkMessage(field.message, record.body, fieldPath, budget);
+    if (field.fieldKind === "list") budget?.spend(entryBytes(field, record), fieldPath);
   }
 }
 
-function isAscii(bytes: Uint8Array): boolean {
-  return bytes.every((byte) => byte < 0x80);
+/** What the entries take that one record adds to a list: many where it is packed. */
+function entryBytes(field: DescField, { wireType, body }: WireRecord): number {
+  const width = field.scalar === undefined ? undefined : scalarWireTypes[field.scalar];
+  if (width === undefined) return objectBytes.text;
+  if (wireType !== WireType.LengthDelimited) return objectBytes.number;
+  return objectBytes.number * (width === WireType.Varint ? countVarints(body) : Math.ceil(body.byteLength / 4));
+}
+
+/** How many varints stand one after the other: each ends with the only byte below 128. */
+export function countVarints(bytes: Uint8Array): number {
+  let count = 0;
+  for (let i = 0; i < bytes.length; i++) if (bytes[i] < 0x80) count++;
+  return count;
 }
 
 function wireTypesOf(field: DescField): readonly WireType[] {
