@@ -6,6 +6,7 @@ import { writeGrid } from "./align/write-grid.js";
 import type { Block } from "./blocks/blocks.js";
 import { findLayerBlocks } from "./blocks/layer-blocks.js";
 import { cleanModel } from "./clean/index.js";
+import { inlineFunctions } from "./clean/inline-functions.js";
 import { raiseOpset } from "./clean/opset/raise-opset.js";
 import { oldestTarget } from "./clean/opset/versions.js";
 import { compensations } from "./compensate/index.js";
@@ -18,7 +19,7 @@ import type { ValueName } from "./graph/graph.js";
 import { type Model, opsetOf, withGraph } from "./graph/model.js";
 import { labelOf } from "./graph/node.js";
 import type { ValueTypes } from "./graph/value-types.js";
-import { findLayers } from "./operators/index.js";
+import { findLayers, functionsWithLayers } from "./operators/index.js";
 import type { StepRule } from "./recipe/recipe.js";
 import { fitRanges, rangesName } from "./round/live-ranges.js";
 import type { AnyStep, OpenSite, OpenStep, SiteLayer } from "./step/step.js";
@@ -34,8 +35,9 @@ export interface Pair {
 }
 
 /** The float network cleaned, both in one version of the standard's operators. */
-export async function bringTogether(given: Model, quantized: Model, engine: Engine): Promise<Pair> {
-  const { model: cleaned } = await cleanModel(given, { engine });
+export async function bringTogether(given: Model, other: Model, engine: Engine): Promise<Pair> {
+  const { model: cleaned } = await cleanModel(writeOut(given), { engine });
+  const quantized = writeOut(other);
   const target = Math.max(oldestTarget, opsetOf(cleaned), opsetOf(quantized));
   const raise = async (model: Model) =>
     opsetOf(model) >= target ? model : raiseOpset(model, target, await inferValueTypes(engine, model));
@@ -44,6 +46,12 @@ export async function bringTogether(given: Model, quantized: Model, engine: Engi
   const from = `from operator set ${opsetOf(quantized)} to ${target}`;
   const warnings = raised === quantized ? [] : [`the quantized model was raised ${from}, as the float model's is`];
   return { float, quantized: raised, types: await inferValueTypes(engine, float), warnings };
+}
+
+/** Layers inside functions are out of reach until their calls are written out. */
+function writeOut(model: Model): Model {
+  const withLayers = functionsWithLayers(model.functions);
+  return inlineFunctions(model, (called) => withLayers.has(called)).model;
 }
 
 /** Two networks that are aligned, and the samples on which steps are fitted. */

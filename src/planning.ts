@@ -1,4 +1,5 @@
 import { cleanModel } from "./clean/index.js";
+import { type Inlined, inlineFunctions } from "./clean/inline-functions.js";
 import { raiseOpset } from "./clean/opset/raise-opset.js";
 import type { Samples } from "./data/samples.js";
 import { inBatches } from "./engine/batch.js";
@@ -10,7 +11,7 @@ import { type Model, opsetOf } from "./graph/model.js";
 import { intAttribute, isOperator } from "./graph/node.js";
 import { refuseNotANumber } from "./graph/not-a-number.js";
 import type { ValueTypes } from "./graph/value-types.js";
-import { findLayers } from "./operators/index.js";
+import { findLayers, functionsWithLayers } from "./operators/index.js";
 import { isQuantized } from "./operators/quantized.js";
 import { preparationsOf, prepareNetwork } from "./preparation.js";
 import { prepareForIntegers } from "./prepare/for-integers.js";
@@ -83,7 +84,8 @@ function computesInBfloat16(graph: Graph): boolean {
   return ![...given, ...constants, ...cast.map((node) => node.outputs[0])].every(isCast);
 }
 
-async function planNetwork(model: Model, recipe: Recipe, engine: Engine): Promise<Plan> {
+async function planNetwork(given: Model, recipe: Recipe, engine: Engine): Promise<Plan> {
+  const { model, step } = writeOut(given, recipe);
   const cleaned = await cleanModel(model, { engine });
   const raised = await raiseCleaned(cleaned.model, neededOpset(recipe), engine);
   const wantsIntegers = recipe.formats.some((format) => format.activation !== "float");
@@ -96,9 +98,15 @@ async function planNetwork(model: Model, recipe: Recipe, engine: Engine): Promis
     types,
     choice,
     prepared: [],
-    clean: cleaned.steps,
-    warnings: [...warnOfQuantized(model), ...warnOfPatterns(recipe, model, float)],
+    clean: given.functions.size > 0 ? [step, ...cleaned.steps] : cleaned.steps,
+    warnings: [...warnOfQuantized(model), ...warnOfFunctions(model, recipe), ...warnOfPatterns(recipe, model, float)],
   };
+}
+
+/** Layers inside functions are out of reach until their calls are written out. */
+function writeOut(model: Model, { inlineFunctions: which }: Recipe): Inlined {
+  const withLayers = which === "layers" ? functionsWithLayers(model.functions) : undefined;
+  return inlineFunctions(model, (called) => which === "all" || withLayers?.has(called) === true);
 }
 
 function choicesOf({ graph }: Model, types: ValueTypes, recipe: Recipe): LayerChoice {
@@ -131,6 +139,11 @@ export async function preparePlan(
   const batchCount = Math.ceil(indices.length / batchSize);
   const { steps, ...prepared } = await prepareNetwork({ engine, recipe, float, types, choice, batches, batchCount });
   return { ...plan, ...prepared, prepared: steps };
+}
+
+function warnOfFunctions({ functions }: Model, { inlineFunctions: which }: Recipe): readonly string[] {
+  const count = which === "none" ? functionsWithLayers(functions).size : 0;
+  return count === 0 ? [] : [`${count} functions that may hold layers stay as they are: nothing in them is quantized`];
 }
 
 /** Layers are chosen by the names that they have in the cleaned network. */

@@ -141,8 +141,8 @@ function valuesOf({ type, data, dims }: RuntimeTensor): readonly unknown[] {
 }
 
 function isClose(found: unknown, wanted: unknown): boolean {
-  if (typeof wanted !== "number" || typeof found !== "number" || Object.is(found, wanted)) return found === wanted || Object.is(found, wanted);
+  if (typeof wanted !== "number" || typeof found !== "number" || Object.is(found, wanted))
+    return found === wanted || Object.is(found, wanted);
   const difference = Math.abs(found - wanted);
   return difference <= tolerance || difference <= tolerance * Math.abs(wanted);
 }
-

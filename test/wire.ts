@@ -51,7 +51,14 @@ export function littleEndian(array: ArrayBufferView): Bytes {
 }
 
 /** Field numbers of the messages that tests write. */
-export const modelField = { irVersion: 1, producerName: 2, graph: 7, opsetImport: 8, metadataProps: 14 } as const;
+export const modelField = {
+  irVersion: 1,
+  producerName: 2,
+  graph: 7,
+  opsetImport: 8,
+  metadataProps: 14,
+  functions: 25,
+} as const;
 export const graphField = {
   node: 1,
   name: 2,
@@ -125,6 +132,50 @@ export function tensorOf(
 
 export function initializerOf(...parts: Parameters<typeof tensorOf>): Bytes {
   return bytes(graphField.initializer, tensorOf(...parts));
+}
+
+/** A function of the model's own, of domain `local`, for the end of a model. */
+export function functionOf(
+  name: string,
+  parts: {
+    readonly inputs?: readonly string[];
+    readonly outputs?: readonly string[];
+    readonly nodes: readonly Uint8Array[];
+    /** Names of attributes without a default. */
+    readonly attributes?: readonly string[];
+    /** Made by `attributeOf`. */
+    readonly defaults?: readonly Uint8Array[];
+    readonly opset?: number;
+  },
+): Bytes {
+  const { inputs = [], outputs = [], nodes, attributes = [], defaults = [], opset: version = 17 } = parts;
+  return bytes(
+    modelField.functions,
+    text(1, name),
+    text(10, "local"),
+    ...inputs.map((input) => text(4, input)),
+    ...outputs.map((output) => text(5, output)),
+    ...attributes.map((attribute) => text(6, attribute)),
+    ...defaults.map((attribute) => bytes(11, unwrap(hex(attribute)))),
+    ...nodes.map((node) => bytes(7, unwrap(hex(node)))),
+    bytes(9, text(1, ""), number(2, version)),
+    bytes(9, text(1, "local"), number(2, 1)),
+  );
+}
+
+/** A node that calls a function of `functionOf`. */
+export function callOf(
+  name: string,
+  inputs: readonly string[],
+  outputs: readonly string[],
+  ...rest: readonly Uint8Array[]
+): Bytes {
+  return nodeOf(name, inputs, outputs, text(7, "local"), ...rest);
+}
+
+/** An attribute of a node in a function that takes the value of the call's attribute. */
+export function referenceTo(attribute: string, name: string, type: number): Bytes {
+  return attributeOf(name, type, text(21, attribute));
 }
 
 export function entry(field: number, key: string, value: string): Bytes {

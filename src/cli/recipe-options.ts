@@ -30,6 +30,10 @@ export function addRecipeOptions(command: Command): Command {
     .option("--granularity <kind>", "what shares a scale: channel, tensor or group:SIZE (default: channel)")
     .option("--symmetric", "symmetric weights at every width (default: at 8 bits only)")
     .option("--storage <kind>", "how codes below 8 bits are stored: packed, int8 or onnx (default: packed)")
+    .option(
+      "--inline-functions <which>",
+      "the model's own functions to write out as nodes: layers (those that hold some), all or none (default: layers)",
+    )
     .option("--edges <bits>", "bits of the first and the last layer, at least (default: as the others)", edgeBits)
     .option("--recipe <file>", "a recipe in JSON; flags override it")
     .option("--preset <name>", "a recipe that has a name (recoup recipes lists them); flags override it")

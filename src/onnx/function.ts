@@ -22,7 +22,11 @@ interface FunctionOrigin {
 export function readFunction(message: Uint8Array, path: string, reading: Reading): LocalFunction {
   refuseExternalTensors("function", message, path);
   const proto = decodeMessage(FunctionProtoSchema, message, path, reading.budget);
-  const named = { domain: decodeText(proto.domain), name: decodeText(proto.name), overload: decodeText(proto.overload) };
+  const named = {
+    domain: decodeText(proto.domain),
+    name: decodeText(proto.name),
+    overload: decodeText(proto.overload),
+  };
   const key = functionKey(named.domain, named.name, named.overload);
   const readBody = (body: Uint8Array, bodyPath: string) => readGraph(body, bodyPath, reading, 1);
   const valueOf = (name: Uint8Array): Value => ({ name: decodeText(name), type: { kind: "other" } });

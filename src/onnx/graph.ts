@@ -10,16 +10,7 @@ import { isSparseTensor, readSparseTensor } from "./sparse-tensor.js";
 import { encodeTensor, type FileTensor, isFileTensor, type NamedTensor, readTensor } from "./tensor.js";
 import { decodeText, encodeText } from "./text.js";
 import { encodeValue, readValue } from "./value.js";
-import {
-  bodyOf,
-  type Chunk,
-  chunkOf,
-  cutRecords,
-  decodeMessage,
-  textOf,
-  type WireRecord,
-  wrapChunks,
-} from "./wire.js";
+import { bodyOf, type Chunk, chunkOf, cutRecords, decodeMessage, textOf, type WireRecord, wrapChunks } from "./wire.js";
 
 /** Field numbers of `GraphProto`. */
 const field = {

@@ -4,12 +4,15 @@ import {
   attributeOf,
   attributeType,
   bytes,
+  callOf,
   concat,
   concatAll,
   entry,
   float,
   floatValue,
+  functionOf,
   graphField,
+  hex,
   initializerOf,
   littleEndian,
   modelOf,
@@ -19,6 +22,7 @@ import {
   tag,
   tensorOf,
   text,
+  unwrap,
   varint,
 } from "../../test/wire.js";
 import { RecoupError } from "../errors.js";
@@ -179,6 +183,50 @@ function withAttribute(type: number, value: Uint8Array): Uint8Array {
 
 function sizes(count: number): Uint8Array {
   return bytes(2, bytes(1, number(1, 1), bytes(2, repeat(bytes(1), count))));
+}
+
+describe("functions", () => {
+  const chain = (length: number, calls: number) =>
+    Array.from({ length }, (_, i) => {
+      const nodes = Array.from({ length: calls }, () => callOf(`F${i + 1}`, [], []));
+      return functionOf(`F${i}`, { nodes: i + 1 < length ? nodes : [] });
+    });
+  const main = concat(callOf("F0", [], []), input, floatValue(graphField.output, "x"));
+
+  it.each<readonly [what: string, code: string, place: string, functions: readonly Uint8Array[]]>([
+    ["calls itself", "graph/invalid", "local::F0", [functionOf("F0", { nodes: [callOf("F0", [], [])] })]],
+    [
+      "calls one that calls it",
+      "graph/invalid",
+      "local::F0",
+      [functionOf("F0", { nodes: [callOf("F1", [], [])] }), functionOf("F1", { nodes: [callOf("F0", [], [])] })],
+    ],
+    [
+      "calls itself in a body",
+      "graph/invalid",
+      "local::F0",
+      [functionOf("F0", { nodes: [nodeOf("If", [], [], attributeOf("b", 5, bytes(6, callOf("F0", [], []))))] })],
+    ],
+    ["doubles forty times", "onnx/limit", "local::F0", chain(40, 2)],
+    ["is defined twice", "graph/invalid", "local::F0", [chain(1, 0)[0], chain(1, 0)[0]]],
+    ["reads what is outside", "graph/invalid", "x", [functionOf("F0", { nodes: [nodeOf("Neg", ["x"], ["y"])] })]],
+    ["imports a domain twice", "graph/invalid", "local::F0 opset_import local", [twice(chain(1, 0)[0])]],
+  ])("are refused where one %s", (_what, wanted, place, functions) => {
+    expect(() => readModel(modelOf(main, opset(1, "local"), ...functions))).toThrow(
+      expect.objectContaining({ code: wanted, place: { field: place } }),
+    );
+  });
+
+  it("may call each other in a long chain, and be called often", () => {
+    const { functions } = readModel(modelOf(main, opset(1, "local"), ...chain(20_000, 1)));
+    expect(functions.size).toBe(20_000);
+    expect(readModel(modelOf(main, opset(1, "local"), ...chain(15, 2))).functions.size).toBe(15);
+  });
+});
+
+/** A function that imports its own domain once more. */
+function twice(stored: Uint8Array): Uint8Array {
+  return bytes(25, unwrap(hex(stored)), bytes(9, text(1, "local"), number(2, 2)));
 }
 
 describe("a file that is large on purpose", () => {

@@ -2,8 +2,8 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { RecoupError } from "../errors.js";
 import { functionKey, type LocalFunction, type Model } from "../graph/model.js";
-import { refuseEndlessFunctions } from "./endless-functions.js";
 import type { Tensor } from "../tensor/tensor.js";
+import { refuseEndlessFunctions } from "./endless-functions.js";
 import { type ExternalLocation, type ExternalReader, externalAlignment, noExternalData } from "./external-data.js";
 import { functionMessage, readFunction, readOpsets } from "./function.js";
 import { OperatorSetIdProtoSchema, StringStringEntryProtoSchema } from "./gen/onnx_pb.js";
@@ -154,7 +154,10 @@ function changedFields(model: Model, origin: ModelOrigin | undefined): Map<numbe
   }
   if (model.opsets !== before?.opsets) {
     const imports = [...model.opsets].map(([domain, version]) =>
-      toBinary(OperatorSetIdProtoSchema, create(OperatorSetIdProtoSchema, { domain: encodeText(domain), version: BigInt(version) })),
+      toBinary(
+        OperatorSetIdProtoSchema,
+        create(OperatorSetIdProtoSchema, { domain: encodeText(domain), version: BigInt(version) }),
+      ),
     );
     changed.set(
       field.opsetImport,

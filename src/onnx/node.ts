@@ -1,7 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
+import { RecoupError } from "../errors.js";
 import type { Attribute, Graph, Node } from "../graph/graph.js";
 import { toInt64 } from "../tensor/tensor.js";
-import { RecoupError } from "../errors.js";
 import {
   type AttributeProto,
   AttributeProtoSchema,
@@ -48,7 +48,8 @@ const attributeNameField = 1;
 export function readNode(message: Uint8Array, path: string, reading: Reading, readBody: ReadBody): Node {
   reading.budget?.spend(objectBytes.node, path);
   const proto = decodeMessage(NodeProtoSchema, message, path, reading.budget);
-  if (proto.opType.length === 0) throw new RecoupError("graph/invalid", "is a node without an operator", { field: path });
+  if (proto.opType.length === 0)
+    throw new RecoupError("graph/invalid", "is a node without an operator", { field: path });
   const overload = decodeText(proto.overload);
   const origin: NodeOrigin = { message };
   const node: Node = {
@@ -167,7 +168,12 @@ function encodeAttribute(name: string, attribute: Attribute, encodeBody: EncodeB
   const isOwn = origin?.attribute === attribute && origin.name === name;
   if (isOwn && filesOfAttribute(attribute).size === 0) return [chunkOf(origin.message)];
   const head = (type: AttributeType, fields: Partial<AttributeProto> = {}) =>
-    chunkOf(toBinary(AttributeProtoSchema, create(AttributeProtoSchema, { name: encodeText(name), type, ...fields } as AttributeProto)));
+    chunkOf(
+      toBinary(
+        AttributeProtoSchema,
+        create(AttributeProtoSchema, { name: encodeText(name), type, ...fields } as AttributeProto),
+      ),
+    );
   switch (attribute.kind) {
     case "float":
       return [head(AttributeType.FLOAT, { f: attribute.value })];

@@ -81,7 +81,14 @@ const parts = {
 };
 const rest = [
   entry(modelField.metadataProps, "author", "somebody"),
-  bytes(25, text(1, "Fancy"), text(10, "com.example"), text(4, "a"), text(5, "b"), bytes(7, text(1, "a"), text(2, "b"), text(4, "Relu"))),
+  bytes(
+    25,
+    text(1, "Fancy"),
+    text(10, "com.example"),
+    text(4, "a"),
+    text(5, "b"),
+    bytes(7, text(1, "a"), text(2, "b"), text(4, "Relu")),
+  ),
   opset(1, "com.example"),
   text(6, "a model"),
   bytes(999, Uint8Array.of(5)),

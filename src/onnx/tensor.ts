@@ -122,7 +122,7 @@ export function isFileTensor(tensor: Tensor): tensor is FileTensor {
  * @throws RecoupError `onnx/tensor` for strings, which never are made anew
  */
 export function encodeTensor(name: string, tensor: Tensor, location?: ExternalLocation): readonly Chunk[] {
-  if (tensor.type === "string") throw new RecoupError("onnx/tensor", "strings cannot be written anew", { field: name });
+  if (tensor.type === "string") return [chunkOf(renameStrings(name, tensor))];
   const header = new BinaryWriter();
   for (const size of tensor.shape) header.tag(field.dims, WireType.Varint).int64(size);
   header.tag(field.dataType, WireType.Varint).int32(elementCodeOf(tensor.type));
@@ -141,6 +141,15 @@ export function encodeTensor(name: string, tensor: Tensor, location?: ExternalLo
   }
   header.tag(field.dataLocation, WireType.Varint).int32(1);
   return [chunkOf(header.finish())];
+}
+
+/** Strings are no bytes: their message is written as it was read, under the new name. */
+function renameStrings(name: string, tensor: Tensor): Uint8Array {
+  if (!isFileTensor(tensor)) throw new RecoupError("onnx/tensor", "strings cannot be written anew", { field: name });
+  const writer = new BinaryWriter();
+  if (name !== "") writer.tag(field.name, WireType.LengthDelimited).bytes(encodeText(name));
+  for (const record of cutRecords(tensor.message, name)) if (record.field !== field.name) writer.raw(record.raw);
+  return writer.finish();
 }
 
 function inlineLoader(
@@ -286,7 +295,9 @@ function loadExternal(
     throw new RecoupError("onnx/external-data", message, { field: place });
   }
   if (sizeBytes > largestTensor) {
-    throw new RecoupError("onnx/limit", `takes ${sizeBytes} bytes, and ${largestTensor} are the most`, { field: place });
+    throw new RecoupError("onnx/limit", `takes ${sizeBytes} bytes, and ${largestTensor} are the most`, {
+      field: place,
+    });
   }
   return external.read(location.location, location.offset, sizeBytes, place);
 }

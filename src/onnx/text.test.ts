@@ -16,9 +16,13 @@ describe("text of a file", () => {
   });
 
   it("is encoded as the very bytes that were read, and differs where they differ", () => {
-    const nearText = fc.uint8Array({ maxLength: 12 }).chain((bytes) =>
-      fc.string({ unit: "binary", maxLength: 6 }).map((text) => Uint8Array.of(...new TextEncoder().encode(text), ...bytes)),
-    );
+    const nearText = fc
+      .uint8Array({ maxLength: 12 })
+      .chain((bytes) =>
+        fc
+          .string({ unit: "binary", maxLength: 6 })
+          .map((text) => Uint8Array.of(...new TextEncoder().encode(text), ...bytes)),
+      );
     fc.assert(
       fc.property(nearText, nearText, (a, b) => {
         expect(encodeText(decodeText(a))).toEqual(a);

@@ -1,4 +1,5 @@
 import { create, toBinary } from "@bufbuild/protobuf";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import type { Value, ValueType } from "../graph/graph.js";
 import { elementCodeOf, elementTypeOf } from "../tensor/element-code.js";
 import {
@@ -11,7 +12,7 @@ import {
 } from "./gen/onnx_pb.js";
 import type { ReadBudget } from "./limits.js";
 import { decodeText, encodeText } from "./text.js";
-import { decodeMessage } from "./wire.js";
+import { decodeMessage, recordsIn } from "./wire.js";
 
 interface ValueOrigin {
   value?: Value;
@@ -30,6 +31,7 @@ export function readValue(message: Uint8Array, path: string, budget?: ReadBudget
 export function encodeValue(value: Value): Uint8Array {
   const origin = value.origin as ValueOrigin | undefined;
   if (origin?.value === value) return origin.message;
+  if (origin?.value?.type === value.type) return renameValue(origin.message, value.name);
   const proto = create(ValueInfoProtoSchema, { name: encodeText(value.name) });
   if (value.type.kind === "tensor") {
     const tensorType = create(TypeProto_TensorSchema, { elemType: elementCodeOf(value.type.elementType) });
@@ -41,6 +43,16 @@ export function encodeValue(value: Value): Uint8Array {
   }
   return toBinary(ValueInfoProtoSchema, proto);
 }
+
+/** Only the name is new: types that nobody looks into, remarks and unknown fields stay. */
+function renameValue(message: Uint8Array, name: string): Uint8Array {
+  const writer = new BinaryWriter().tag(nameField, WireType.LengthDelimited).bytes(encodeText(name));
+  for (const record of recordsIn(message, name)) if (record.field !== nameField) writer.raw(record.raw);
+  return writer.finish();
+}
+
+/** Field number of the name of a `ValueInfoProto`. */
+const nameField = 1;
 
 function dimension(size: number | string | null) {
   if (typeof size === "number") return { case: "dimValue", value: BigInt(size) } as const;

@@ -177,12 +177,7 @@ function skipVarint(bytes: Uint8Array, start: number): number {
   return position + 1;
 }
 
-function checkMessage(
-  schema: DescMessage,
-  message: Uint8Array,
-  path: string,
-  budget: ReadBudget | undefined,
-): void {
+function checkMessage(schema: DescMessage, message: Uint8Array, path: string, budget: ReadBudget | undefined): void {
   for (const record of recordsIn(message, path)) {
     const field = schema.fields.find((candidate) => candidate.number === record.field);
     if (field === undefined) continue;

@@ -1,4 +1,5 @@
 import { type Graph, type Node, subgraphsOf, type ValueName } from "../graph/graph.js";
+import type { LocalFunction, Model } from "../graph/model.js";
 import { isOperator, operatorName } from "../graph/node.js";
 import type { ValueTypes } from "../graph/value-types.js";
 import { isFloatType } from "../tensor/element-type.js";
@@ -6,6 +7,7 @@ import { elementCount } from "../tensor/shape.js";
 import { inContext } from "./bodies.js";
 import { convolution, transposedConvolution } from "./convolution.js";
 import { embedding } from "./embedding.js";
+import { functionsHolding } from "./functions.js";
 import type { ActivationProduct, Layer, LayerFamily, Rejected } from "./layer.js";
 import { generalProduct, isActivationProduct, matrixProduct } from "./product.js";
 import { recurrent } from "./recurrent.js";
@@ -64,6 +66,11 @@ export function findLayers(graph: Graph, types: ValueTypes): FoundLayers {
   }
   // What is said of the layer holds for the Transpose that it reads its weight through.
   return { layers, products, rejected: rejected.filter(({ node }) => !transposes.has(node)) };
+}
+
+/** The model's own functions in which a layer may stand: whether it is one shows where they are written out. */
+export function functionsWithLayers(functions: Model["functions"]): ReadonlySet<LocalFunction> {
+  return functionsHolding(functions, (node) => familyOf(node) !== undefined);
 }
 
 function countInBodies(node: Node, graph: Graph): number {

@@ -127,6 +127,8 @@ export const recipeSchema = object("a recipe", {
   edges: bits.optional(),
   skip: patterns.default([]),
   storage: oneOf("packed", "int8", "onnx").default("packed"),
+  /** Which of the model's own functions are written out as nodes: those that may hold layers, all, or none. */
+  inlineFunctions: oneOf("layers", "all", "none").default("layers"),
   samples: wholeNumber(1).default(128),
   seed: wholeNumber(0).default(0),
 }).refine(({ auto, steps: chosen }) => !auto || chosen.length === 0, {

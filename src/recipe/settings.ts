@@ -21,6 +21,8 @@ export interface Settings {
   /** The target of GPTQ. */
   readonly target?: string;
   readonly storage?: string;
+  /** Which of the model's own functions are written out: "layers", "all" or "none". */
+  readonly inlineFunctions?: string;
   /** By name; options behind it as in `nbc:alpha=0.3:rho=1`. */
   readonly steps?: readonly string[];
   /** Bits of the first and the last layer, at least. */
@@ -51,6 +53,7 @@ export function resolveRecipe(recipe: RecipeInput | undefined, settings: Setting
     edges: settings.edges ?? base.edges,
     skip: [...base.skip, ...(settings.skip ?? [])],
     storage: settings.storage ?? base.storage,
+    inlineFunctions: settings.inlineFunctions ?? base.inlineFunctions,
     samples: settings.samples ?? base.samples,
     seed: settings.seed ?? base.seed,
   };
@@ -152,6 +155,7 @@ function flagOf(field: string): string {
     [/^steps/, "--steps"],
     [/^edges/, "--edges"],
     [/^storage/, "--storage"],
+    [/^inlineFunctions/, "--inline-functions"],
     [/^samples/, "--samples"],
     [/^seed/, "--seed"],
   ];
