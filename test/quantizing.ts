@@ -1,6 +1,7 @@
 import { feedsSource } from "../src/data/array-source.js";
 import { samplesFrom } from "../src/data/sample-source.js";
 import { type Engine, type Feeds, withSession } from "../src/engine/engine.js";
+import { fedInputs } from "../src/graph/fed-inputs.js";
 import type { Model } from "../src/graph/model.js";
 import { type QuantizeOutcome, quantizeModel } from "../src/pipeline.js";
 import { parseRecipe, type RecipeInput } from "../src/recipe/recipe.js";
@@ -13,7 +14,7 @@ export async function quantizeTestModel(
   recipe: RecipeInput = {},
   calibration: readonly Feeds[] = [feeds],
 ): Promise<QuantizeOutcome> {
-  const samples = samplesFrom(feedsSource(calibration, "test"), model.graph.inputs);
+  const samples = samplesFrom(feedsSource(calibration, "test"), fedInputs(model.graph));
   return quantizeModel({ model, recipe: parseRecipe(recipe), samples, engine });
 }
 

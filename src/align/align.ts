@@ -114,9 +114,10 @@ async function measureSignals(
 ): Promise<ReadonlyMap<ValueName, number>> {
   const statistics = values.map((value) => new SignalNoiseStatistic(value));
   if (statistics.length === 0) return new Map();
-  const prefix = freePrefix(current.graph, "float/");
+  const prefix = freePrefix([float.graph, current.graph], "float/");
   const fed = new Set(fedInputs(float.graph).map(({ name }) => name));
-  const joined = withGraph(current, joinGraphs(float.graph, prefix, current.graph, fed));
+  const functions = new Map([...float.functions, ...current.functions]);
+  const joined = { ...withGraph(current, joinGraphs(float.graph, prefix, current.graph, fed)), functions };
   const nameOf = ({ from, value }: Tap) => (from === "float" && !fed.has(value) ? prefix + value : value);
   await collect(engine, joined, statistics, nameOf, batches);
   return new Map(values.map((value, i) => [value, sqnrDb(statistics[i].result())]));

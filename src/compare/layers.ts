@@ -46,10 +46,12 @@ export async function compareLayers(
   const opset = older === newer ? newer : Math.max(newer, oldestTarget);
   const [left, right] = [raiseOpset(reference, opset, types), raiseOpset(model, opset)];
   // Values of the reference get a prefix where both models run as one graph.
-  const prefix = freePrefix(right.graph, "reference/");
+  const prefix = freePrefix([left.graph, right.graph], "reference/");
   const joined = joinGraphs(left.graph, prefix, right.graph, new Set(fed));
   const opsets = new Map([...left.opsets, ...right.opsets]);
-  const both = { ...withGraph(right, joined), opsets, irVersion: Math.max(left.irVersion, right.irVersion) };
+  // Calls of functions stay calls.
+  const functions = new Map([...left.functions, ...right.functions]);
+  const both = { ...withGraph(right, joined), opsets, functions, irVersion: Math.max(left.irVersion, right.irVersion) };
   const nameOf = ({ from, value }: Tap) => (from === "float" ? prefix + value : value);
   await collect(engine, both, statistics, nameOf, samples, onSample);
   return shared

@@ -53,6 +53,8 @@ describe("createNameSource", () => {
 });
 
 it("finds a prefix that no name has", () => {
-  expect(freePrefix(graph, "float/")).toBe("float/");
-  expect(freePrefix(graph, "de")).toBe("_de");
+  expect(freePrefix([graph], "float/")).toBe("float/");
+  expect(freePrefix([graph], "de")).toBe("_de");
+  const other = { ...graph, initializers: new Map([["_de", float32Tensor([], [1])]]) };
+  expect(freePrefix([graph, other], "de")).toBe("__de");
 });

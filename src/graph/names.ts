@@ -35,10 +35,10 @@ export function collectNames(graph: Graph, into: Set<string>): void {
   }
 }
 
-/** A prefix that no name of a model starts with: the wished one, or underscores before it. */
-export function freePrefix(graph: Graph, wished: string): string {
+/** A prefix that no name of some graphs starts with: the wished one, or underscores before it. */
+export function freePrefix(graphs: readonly Graph[], wished: string): string {
   const taken = new Set<string>();
-  collectNames(graph, taken);
+  for (const graph of graphs) collectNames(graph, taken);
   const names = [...taken];
   let prefix = wished;
   while (names.some((name) => name.startsWith(prefix))) prefix = `_${prefix}`;

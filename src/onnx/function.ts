@@ -29,7 +29,7 @@ export function readFunction(message: Uint8Array, path: string, reading: Reading
   };
   const key = functionKey(named.domain, named.name, named.overload);
   const readBody = (body: Uint8Array, bodyPath: string) => readGraph(body, bodyPath, reading, 1);
-  const valueOf = (name: Uint8Array): Value => ({ name: decodeText(name), type: { kind: "other" } });
+  const parameter = (name: Uint8Array): Value => ({ name: decodeText(name), type: { kind: "other" } });
   const required = proto.attribute.map((name): [string, Attribute | undefined] => [decodeText(name), undefined]);
   const origin: FunctionOrigin = { message };
   return {
@@ -38,8 +38,8 @@ export function readFunction(message: Uint8Array, path: string, reading: Reading
     opsets: readOpsets(proto.opsetImport, key),
     body: buildGraph({
       name: key,
-      inputs: proto.input.map(valueOf),
-      outputs: proto.output.map(valueOf),
+      inputs: proto.input.map(parameter),
+      outputs: proto.output.map(parameter),
       nodes: proto.node.map((node, i) => readNode(node, `${path}.node[${i}]`, reading, readBody)),
       initializers: new Map(),
       valueInfo: new Map(),

@@ -1,4 +1,4 @@
-import { type Graph, type Node, readsOf, type ValueName } from "../graph/graph.js";
+import { type Graph, type Node, subgraphsOf, type ValueName } from "../graph/graph.js";
 import { intsAttribute, isOperator } from "../graph/node.js";
 import { isFloatType } from "../tensor/element-type.js";
 
@@ -44,5 +44,5 @@ function isFloatConstant(graph: Graph, value: ValueName): boolean {
 
 /** Whether a subgraph of some node reads the weight: then its value must stay what it is. */
 export function isCaptured(graph: Graph, weight: ValueName): boolean {
-  return graph.consumers(weight).some((node) => !node.inputs.includes(weight) && readsOf(node).has(weight));
+  return graph.consumers(weight).some((node) => subgraphsOf(node).some((body) => body.captures.has(weight)));
 }

@@ -49,7 +49,7 @@ export class Streams {
     types: ValueTypes,
     batches: AsyncIterable<NamedFeeds> | Iterable<NamedFeeds>,
   ): Promise<Streams> {
-    const streams = new Streams(engine, types, freePrefix(networks.current.graph, "float/"));
+    const streams = new Streams(engine, types, freePrefix([networks.float.graph, networks.current.graph], "float/"));
     try {
       const held: HeldBatch[] = [];
       for await (const batch of batches) held.push(await streams.#take(batch));
