@@ -1,7 +1,15 @@
 import { afterAll, describe, expect, it } from "vitest";
 import type { Feeds } from "../src/engine/engine.js";
 import { signalNoise, sqnrDb } from "../src/evaluate/outputs.js";
-import { buildGraph, type Dimension, type Graph, type GraphParts, type Node, subgraphsOf, type Value } from "../src/graph/graph.js";
+import {
+  buildGraph,
+  type Dimension,
+  type Graph,
+  type GraphParts,
+  type Node,
+  subgraphsOf,
+  type Value,
+} from "../src/graph/graph.js";
 import type { Model } from "../src/graph/model.js";
 import { collectNames } from "../src/graph/names.js";
 import { makeNode } from "../src/graph/node.js";
@@ -106,7 +114,11 @@ function floatsOf(tensor: Tensor | undefined): Float32Array {
 
 /** Names of bodies that hide a name of a graph around them. */
 function hidden(graph: Graph, outer: ReadonlySet<string> = new Set()): readonly string[] {
-  const own = [...graph.inputs.map(({ name }) => name), ...graph.initializers.keys(), ...graph.nodes.flatMap((n) => n.outputs)];
+  const own = [
+    ...graph.inputs.map(({ name }) => name),
+    ...graph.initializers.keys(),
+    ...graph.nodes.flatMap((n) => n.outputs),
+  ];
   const visible = new Set([...outer, ...own]);
   const inside = graph.nodes.flatMap(subgraphsOf).flatMap((body) => hidden(body, visible));
   return [...own.filter((name) => name !== "" && outer.has(name)), ...inside];
@@ -120,7 +132,11 @@ function namesOf({ graph }: Model): ReadonlySet<string> {
 
 /** The nodes inside bodies, whatever their values are called. */
 function shapeOf(graph: Graph): unknown {
-  const bodies = (node: Node): unknown => [node.opType, node.inputs.length, subgraphsOf(node).map((b) => b.nodes.map(bodies))];
+  const bodies = (node: Node): unknown => [
+    node.opType,
+    node.inputs.length,
+    subgraphsOf(node).map((b) => b.nodes.map(bodies)),
+  ];
   return graph.nodes.filter((node) => subgraphsOf(node).length > 0).map(bodies);
 }
 
