@@ -49,7 +49,7 @@ export async function planQuantization({ model, recipe, engine, onCleaned }: Pla
   refuseNotANumber(model.graph);
   onCleaned?.(0);
   const plan = await planModel(model, recipe, engine);
-  if (plan.choice.layers.length === 0) throw nothingToDo(plan.choice, model);
+  if (plan.choice.layers.length === 0) throw nothingToDo(plan.choice, model, recipe);
   onCleaned?.(1);
   return plan;
 }
@@ -164,8 +164,9 @@ function warnOfQuantized(model: Model): readonly string[] {
   return isQuantized(model.graph) ? ["the model is quantized already: give the original where there is one"] : [];
 }
 
-function nothingToDo(choice: LayerChoice, model: Model): RecoupError {
-  const given = [...new Set(choice.skipped.map(({ reason }) => reason))].slice(0, 3).join("; ");
+function nothingToDo(choice: LayerChoice, model: Model, recipe: Recipe): RecoupError {
+  const reasons = new Set([...warnOfFunctions(model, recipe), ...choice.skipped.map(({ reason }) => reason)]);
+  const given = [...reasons].slice(0, 3).join("; ");
   const why = isQuantized(model.graph) ? "it is quantized already" : given || "it has no node with a constant weight";
   return new RecoupError("quantize/nothing-to-do", `has no layer to quantize: ${why}`);
 }

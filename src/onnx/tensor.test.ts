@@ -26,7 +26,7 @@ import { float64Values, integerValues, type Tensor, tensorFromBytes } from "../t
 import { noExternalData } from "./external-data.js";
 import { mostAxes } from "./limits.js";
 import { joinChunks, readModel } from "./model.js";
-import { encodeTensor, readTensor } from "./tensor.js";
+import { encodeTensor, type FileTensor, readTensor } from "./tensor.js";
 
 const engine = createRuntimeEngine({ threads: 1 });
 afterAll(() => engine.close());
@@ -197,9 +197,13 @@ describe("encodeTensor", () => {
     expect(asked).toEqual([["w.data", 4096, 2, "w"]]);
   });
 
-  it("refuses strings", () => {
-    const strings = read(tensorOf("w", 8, [1], text(field.stringData, "a")));
-    expect(() => encode("v", strings)).toThrow(expect.objectContaining({ code: "onnx/tensor" }));
+  it("writes strings under another name as they were read, and none that no file has held", () => {
+    const stored = tensorOf("w", 8, [1], text(field.stringData, "a"), text(field.docString, "about"));
+    const written = read(encode("v", read(stored)));
+    expect(hex((written as FileTensor).message)).toContain(hex(text(field.stringData, "a")));
+    expect(hex((written as FileTensor).message)).toContain(hex(text(field.docString, "about")));
+    const made = { type: "string", shape: [1], sizeBytes: 0, bytes: () => new Uint8Array() } as const;
+    expect(() => encode("v", made)).toThrow(expect.objectContaining({ code: "onnx/tensor" }));
   });
 });
 

@@ -102,7 +102,7 @@ export function readTensor(message: Uint8Array, path: string, reading: Reading):
     return cached;
   };
   const externalFiles = location ? [location.location] : [];
-  const onDisk = location && { ...location, folder: external.folder };
+  const onDisk = location && { ...location, folder: reading.folder };
   return { name, tensor: { name, type, shape, sizeBytes, bytes, message, externalFiles, external: onDisk } };
 }
 
@@ -119,7 +119,7 @@ export function isFileTensor(tensor: Tensor): tensor is FileTensor {
 /**
  * A `TensorProto` with its elements as `raw_data`, or with a reference to where they are written.
  *
- * @throws RecoupError `onnx/tensor` for strings, which never are made anew
+ * @throws RecoupError `onnx/tensor` for strings that no file has held, and for those of another file
  */
 export function encodeTensor(name: string, tensor: Tensor, location?: ExternalLocation): readonly Chunk[] {
   if (tensor.type === "string") return [chunkOf(renameStrings(name, tensor))];
@@ -145,7 +145,9 @@ export function encodeTensor(name: string, tensor: Tensor, location?: ExternalLo
 
 /** Strings are no bytes: their message is written as it was read, under the new name. */
 function renameStrings(name: string, tensor: Tensor): Uint8Array {
-  if (!isFileTensor(tensor)) throw new RecoupError("onnx/tensor", "strings cannot be written anew", { field: name });
+  if (!isFileTensor(tensor) || tensor.externalFiles.length > 0) {
+    throw new RecoupError("onnx/tensor", "strings cannot be written anew", { field: name });
+  }
   const writer = new BinaryWriter();
   if (name !== "") writer.tag(field.name, WireType.LengthDelimited).bytes(encodeText(name));
   for (const record of cutRecords(tensor.message, name)) if (record.field !== field.name) writer.raw(record.raw);

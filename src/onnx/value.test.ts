@@ -56,10 +56,12 @@ describe("encodeValue", () => {
     }
   });
 
-  it("keeps documentation and types it does not look into, where nobody changed the value", () => {
+  it("keeps documentation and types it does not look into where nobody changed the type", () => {
     const message = concat(text(1, "x"), text(3, "about"), bytes(2, bytes(9, number(1, 1))));
     const value = readValue(message, "v");
     expect(hex(encodeValue(value))).toBe(hex(message));
-    expect(hex(encodeValue({ ...value, name: "y" }))).toBe(hex(text(1, "y")));
+    const renamed = concat(text(1, "y"), text(3, "about"), bytes(2, bytes(9, number(1, 1))));
+    expect(hex(encodeValue({ ...value, name: "y" }))).toBe(hex(renamed));
+    expect(hex(encodeValue({ ...value, type: { kind: "other" } }))).toBe(hex(text(1, "x")));
   });
 });

@@ -31,6 +31,7 @@ describe("parseRecipe", () => {
       auto: false,
       skip: [],
       storage: "packed",
+      inlineFunctions: "layers",
       samples: 128,
       seed: 0,
     });
