@@ -227,7 +227,7 @@ function oddities() {
     inside(field, ...dims.map((size) => number(1, size)), number(2, type), text(8, name), ...rest);
   const graph = [
     text(2, "g"),
-    node(1, "F", ["x", "w"], ["f"], text(7, "own")),
+    node(1, "G", ["x", "w"], ["f"], text(7, "own"), attribute("slope", number(3, 0), number(20, 2))),
     node(1, "Add", ["f", "s"], ["a"], text(3, "sum"), entry(9, "key", "value")),
     node(
       1,
@@ -275,6 +275,21 @@ function oddities() {
       text(5, "c"),
       node(7, "Mul", ["a", "b"], ["c"]),
       inside(9, number(2, 18)),
+    ),
+    inside(
+      25,
+      text(1, "G"),
+      text(10, "own"),
+      text(4, "a"),
+      text(4, "b"),
+      text(5, "c"),
+      text(6, "slope"),
+      inside(11, text(1, "size"), number(3, 2), number(20, 2)),
+      node(7, "F", ["a", "b"], ["m"], text(7, "own")),
+      node(7, "MatMul", ["m", "b"], ["n"], attribute("axis", text(21, "size"), number(20, 2))),
+      node(7, "Softmax", ["n"], ["c"], attribute("axis", text(21, "slope"), number(20, 2))),
+      inside(9, number(2, 17)),
+      inside(9, text(1, "own"), number(2, 1)),
     ),
     text(98, "unknown"),
   ]);

@@ -1,6 +1,7 @@
 /** What a model meets before the runtime does: reading, cleaning, planning, rounding, writing, and reading again. */
 import { findLayerBlocks } from "../../dist/blocks/layer-blocks.js";
 import { cleanModel } from "../../dist/clean/index.js";
+import { inlineFunctions } from "../../dist/clean/inline-functions.js";
 import { raiseOpset } from "../../dist/clean/opset/raise-opset.js";
 import { RecoupError } from "../../dist/errors.js";
 import { refuseNotANumber } from "../../dist/graph/not-a-number.js";
@@ -54,8 +55,9 @@ export async function handle(bytes) {
     if (model.graph.valueInfo !== undefined && !isSame(written, bytes) && hasOwnTensors(model)) {
       throw new Error("a model that nobody changed was written otherwise");
     }
-    stage = "clean";
-    const cleaned = await cleanModel(model, { engine });
+    stage = "functions and clean";
+    const flat = inlineFunctions(model, () => true).model;
+    const cleaned = await cleanModel(flat, { engine });
     stage = "raise";
     const raised = raiseOpset(cleaned.model, 21);
     stage = "not a number";
