@@ -68,10 +68,16 @@ export class RecoupError extends Error {
 
   /** The error as one line: `model.onnx: fc.weight: needs 4096 bytes, 4000 are left [onnx/tensor]`. */
   toLine(): string {
-    const parts = [this.place.file, this.place.field, this.message].filter((part) => part !== undefined && part !== "");
+    const field = this.place.field;
+    const isLong = field !== undefined && field.length > longestField;
+    const shown = isLong ? `${field.slice(0, longestField)}…` : field;
+    const parts = [this.place.file, shown, this.message].filter((part) => part !== undefined && part !== "");
     return printable(`${parts.join(": ")} [${this.code}]`);
   }
 }
+
+/** Characters of a name in an error: in a broken file one may be megabytes long. */
+const longestField = 300;
 
 /** The same error with a place filled in where it has none: for a caller that knows the file when the callee did not. */
 export function withPlace(error: unknown, place: Place): unknown {

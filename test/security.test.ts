@@ -286,6 +286,8 @@ describe("what people see", () => {
     const line = new RecoupError("graph/invalid", "is the name of two nodes", { field: name }).toLine();
     // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
     expect(line).not.toMatch(/[\u0000-\u001f\u007f-\u009f]/);
+    const long = new RecoupError("graph/invalid", "is the name of two nodes", { field: "n".repeat(1e6) }).toLine();
+    expect(long.length).toBeLessThan(400);
   });
 });
 

@@ -1,17 +1,24 @@
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { largestDifference, runModel, someFloats } from "../../test/models.js";
 import { sharedFolder, sharedPath } from "../../test/shared.js";
 import type { Feeds } from "../engine/engine.js";
 import type { Value } from "../graph/graph.js";
 import type { Model } from "../graph/model.js";
-import { readModelFile } from "../node/model-file.js";
+import { readModelFile, writeModelFile } from "../node/model-file.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
 import { float32Values, int64Tensor, type Tensor } from "../tensor/tensor.js";
 import { cleanModel } from "./index.js";
 import { raiseOpset } from "./opset/raise-opset.js";
 
 const engine = createRuntimeEngine({ threads: 2 });
-afterAll(() => engine.close());
+const folder = mkdtempSync(join(tmpdir(), "recoup-clean-"));
+afterAll(async () => {
+  await engine.close();
+  rmSync(folder, { recursive: true });
+});
 
 /** Nodes and normalizations that are left. */
 const models: readonly (readonly [file: string, nodes: number])[] = [
@@ -40,6 +47,31 @@ function feedFor({ name, type }: Value): Tensor {
 function feedsFor(model: Model): Feeds {
   return new Map(model.graph.inputs.map((input) => [input.name, feedFor(input)] as const));
 }
+
+/** Every model of the assets, those included that other tools have quantized. */
+const files =
+  sharedFolder === undefined
+    ? []
+    : readdirSync(sharedPath("assets"), { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".onnx"));
+
+describe.skipIf(sharedFolder === undefined)(
+  "real models after load, clean and save (needs the folder RECOUP_SHARED)",
+  () => {
+    it.each(files)("%s computes what it did, within 1e-4 of its largest output", async (file) => {
+      const model = readModelFile(sharedPath("assets", file));
+      const saved = join(folder, "saved.onnx");
+      writeModelFile(saved, (await cleanModel(model, { engine })).model);
+      const feeds = feedsFor(model);
+      const [before, after] = [
+        await runModel(engine, model, feeds),
+        await runModel(engine, readModelFile(saved), feeds),
+      ];
+      const difference = largestDifference(before, after);
+      console.log(`${file}: ${difference.toExponential(1)}`);
+      expect(difference).toBeLessThan(1e-4);
+    });
+  },
+);
 
 describe.skipIf(sharedFolder === undefined)("cleaning real models (needs the folder RECOUP_SHARED)", () => {
   it.each(models)(

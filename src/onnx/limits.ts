@@ -18,7 +18,7 @@ export const largestMessage = 2 ** 31 - 1;
 /**
  * Bytes of memory that the objects may take which stand for fields, nodes, tensors and entries of lists, all together: an
  * empty node takes 2 bytes of the file and 500 times as many here. Node ends a process whose objects take 2 to 4 GB, and
- * nobody can catch that. A network of 100 000 nodes and 100 000 initializers takes 300 MB.
+ * nobody can catch that. A network of 100 000 nodes and 100 000 initializers is counted with 350 MB.
  */
 export const largestOverhead = 2 ** 30;
 

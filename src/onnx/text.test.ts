@@ -15,6 +15,27 @@ describe("text of a file", () => {
     expect([...encodeText(text)]).toEqual(bytes);
   });
 
+  it("takes megabytes that are no text at all", () => {
+    const bytes = Uint8Array.from({ length: 2_000_000 }, (_, i) => (i * 2_654_435_761) >>> 13);
+    expect(Buffer.compare(encodeText(decodeText(bytes)), bytes)).toBe(0);
+  });
+
+  it("is what a decoder of UTF-8 makes of it, wherever that makes something of it", () => {
+    const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+    const mixed = fc.array(fc.oneof(fc.string({ unit: "binary", maxLength: 3 }), fc.uint8Array({ maxLength: 2 })));
+    fc.assert(
+      fc.property(mixed, (parts) => {
+        const texts = parts.filter((part) => typeof part === "string");
+        const whole = new TextEncoder().encode(texts.join(""));
+        // Something that is no UTF-8 behind it makes the text go the other way.
+        expect(decodeText(Uint8Array.of(...whole, 0xff))).toBe(`${decoder.decode(whole)}\udcff`);
+        const bytes = parts.flatMap((part) => [...(typeof part === "string" ? new TextEncoder().encode(part) : part)]);
+        expect([...encodeText(decodeText(Uint8Array.from(bytes)))]).toEqual(bytes);
+      }),
+      { seed: 1, numRuns: 300 },
+    );
+  });
+
   it("is encoded as the very bytes that were read, and differs where they differ", () => {
     const nearText = fc
       .uint8Array({ maxLength: 12 })

@@ -4,6 +4,7 @@ const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 /** Where bytes that are no UTF-8 go: lone halves of surrogate pairs, which no UTF-8 decodes to. */
 const escapeBase = 0xdc00;
 const escaped = /[\udc80-\udcff]/u;
+const escapedRuns = /([\udc80-\udcff]+)/u;
 
 /**
  * Bytes of a file as text, from which `encodeText` makes the same bytes again. Names of values and nodes should be UTF-8,
@@ -24,37 +25,73 @@ export function decodeText(bytes: Uint8Array): string {
 export function encodeText(text: string): Uint8Array {
   const encoder = new TextEncoder();
   if (!escaped.test(text)) return encoder.encode(text);
-  const bytes: number[] = [];
-  for (const character of text) {
-    const code = character.codePointAt(0) as number;
-    if (escaped.test(character)) bytes.push(code - escapeBase);
-    else bytes.push(...encoder.encode(character));
+  const pieces = text.split(escapedRuns).map((piece, i) => {
+    const isEscaped = i % 2 === 1;
+    return isEscaped ? Uint8Array.from(piece, (half) => half.charCodeAt(0) - escapeBase) : encoder.encode(piece);
+  });
+  const bytes = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.byteLength, 0));
+  let position = 0;
+  for (const piece of pieces) {
+    bytes.set(piece, position);
+    position += piece.byteLength;
   }
-  return Uint8Array.from(bytes);
+  return bytes;
 }
 
-/** The longest sequence of UTF-8 is of four bytes. */
-const longestSequence = 4;
-
+/** One pass over all bytes, since in a broken file a name may be the megabytes of a weight. */
 function decodePieces(bytes: Uint8Array): string {
-  const pieces: string[] = [];
+  const units = new Uint16Array(bytes.byteLength);
+  let count = 0;
   for (let position = 0; position < bytes.byteLength; ) {
-    const [piece, length] = decodeNext(bytes, position);
-    pieces.push(piece);
-    position += length;
+    const length = sequenceLength(bytes, position);
+    if (length === 0) units[count++] = escapeBase + bytes[position++];
+    else {
+      const code = codePointAt(bytes, position, length);
+      position += length;
+      if (code < 0x10000) units[count++] = code;
+      else {
+        units[count++] = 0xd800 + ((code - 0x10000) >> 10);
+        units[count++] = 0xdc00 + ((code - 0x10000) & 0x3ff);
+      }
+    }
+  }
+  const pieces: string[] = [];
+  for (let start = 0; start < count; start += pieceUnits) {
+    pieces.push(String.fromCharCode(...units.subarray(start, Math.min(start + pieceUnits, count))));
   }
   return pieces.join("");
 }
 
-function decodeNext(bytes: Uint8Array, position: number): readonly [piece: string, length: number] {
-  const first = bytes[position];
-  if (first < 0x80) return [String.fromCharCode(first), 1];
-  for (let length = 2; length <= longestSequence; length++) {
-    try {
-      return [strict.decode(bytes.subarray(position, position + length)), length];
-    } catch {
-      // A longer sequence may begin here.
-    }
+/** A function takes only so many arguments. */
+const pieceUnits = 8192;
+
+/**
+ * Bytes of the UTF-8 sequence at a position; 0 where there is none.
+ *
+ * @see The Unicode Standard, table 3-7, "Well-Formed UTF-8 Byte Sequences"
+ */
+function sequenceLength(bytes: Uint8Array, position: number): number {
+  const [first, second] = [bytes[position], bytes[position + 1]];
+  const isFollowed = (from: number, to: number) => {
+    for (let i = from; i <= to; i++) if ((bytes[position + i] & 0xc0) !== 0x80) return false;
+    return position + to < bytes.byteLength;
+  };
+  if (first < 0x80) return 1;
+  if (first < 0xc2) return 0;
+  if (first < 0xe0) return isFollowed(1, 1) ? 2 : 0;
+  if (first < 0xf0) {
+    const least = first === 0xe0 ? 0xa0 : 0x80;
+    const most = first === 0xed ? 0x9f : 0xbf;
+    return second >= least && second <= most && isFollowed(2, 2) ? 3 : 0;
   }
-  return [String.fromCharCode(escapeBase + first), 1];
+  if (first > 0xf4) return 0;
+  const least = first === 0xf0 ? 0x90 : 0x80;
+  const most = first === 0xf4 ? 0x8f : 0xbf;
+  return second >= least && second <= most && isFollowed(2, 3) ? 4 : 0;
+}
+
+function codePointAt(bytes: Uint8Array, position: number, length: number): number {
+  let code = length === 1 ? bytes[position] : bytes[position] & (0x7f >> length);
+  for (let i = 1; i < length; i++) code = (code << 6) | (bytes[position + i] & 0x3f);
+  return code;
 }

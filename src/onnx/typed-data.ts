@@ -4,7 +4,14 @@ import type { ElementType } from "../tensor/element-type.js";
 import { countVarints, forEachVarint, malformed, type WireRecord } from "./wire.js";
 
 /** Field numbers of `TensorProto` for elements that are not stored as raw bytes. */
-export const typedFields = { floatData: 4, int32Data: 5, stringData: 6, int64Data: 7, doubleData: 10, uint64Data: 11 } as const;
+export const typedFields = {
+  floatData: 4,
+  int32Data: 5,
+  stringData: 6,
+  int64Data: 7,
+  doubleData: 10,
+  uint64Data: 11,
+} as const;
 
 /** Bytes of the elements in a typed field, without taking them apart. */
 export function storedBytes(records: readonly WireRecord[], type: ElementType, place: string): number {
