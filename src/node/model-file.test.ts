@@ -185,7 +185,7 @@ describe("writeModelFile", () => {
     expect(() => writeModelFile(at("y.onnx"), withGraph(model, { ...model.graph, initializers }))).toThrow("gone");
     const nodes = [makeNode("Constant", [], ["a"], { value: huge })];
     expect(() => writeModelFile(at("y.onnx"), withGraph(model, { ...model.graph, nodes }))).toThrow(
-      refused("onnx/unsupported"),
+      refused("onnx/limit"),
     );
     expect(readdirSync(folder)).toEqual([]);
   });

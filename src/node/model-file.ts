@@ -56,7 +56,7 @@ export function readModelFile(path: string): Model {
  * Tensors that stood in files beside the model it was read from are written along.
  *
  * @returns size in bytes of what was written
- * @throws RecoupError `file/unwritable`, `onnx/unsupported` for a model that no file can hold, and what reading the model's
+ * @throws RecoupError `file/unwritable`, `onnx/limit` for a model that no file can hold, and what reading the model's
  * tensors throws
  */
 export function writeModelFile(path: string, model: Model, options: WriteOptions = {}): number {
@@ -92,7 +92,7 @@ function tensorFilesOf(path: string): readonly string[] {
 /**
  * Size in bytes of what `writeModelFile` would write.
  *
- * @throws RecoupError `onnx/unsupported` for a model that no file can hold
+ * @throws RecoupError `onnx/limit` for a model that no file can hold
  */
 export function sizeOfModelFile(model: Model, options: WriteOptions = {}): number {
   const { chunks, externalChunks } = encodeFile("model.onnx.data", model, options);
