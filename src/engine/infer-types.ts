@@ -13,32 +13,36 @@ import type { ValueTypes } from "../graph/value-types.js";
 import { type Engine, withSession } from "./engine.js";
 
 /**
- * Larger networks are looked at in pieces of so many nodes. To open one, onnxruntime takes a time that grows with the square
- * of the number of values that it shall tell about: some seconds for ten thousand nodes, many minutes for a hundred thousand.
+ * Larger networks are looked at in pieces. To open one, onnxruntime takes a time that grows with the square of the number of
+ * values that it shall tell about: some seconds for ten thousand nodes, many minutes for a hundred thousand.
  */
-const largestPiece = 4096;
+const largestWhole = 8192;
+
+/** Nodes of a piece: half as many take about as long in all. */
+const defaultPiece = 1024;
 
 /**
  * Type and shape of every value of the model's main graph, as the runtime infers them: there is no table of shape rules
  * in Recoup.
  *
- * @param pieceSize where a network of more nodes is cut; what a piece computes of sizes that an earlier one computes stays
- * unknown
+ * @param pieceSize where it is given, a network of more nodes is cut into pieces of so many, whatever its size; what a piece
+ * computes of sizes that an earlier one computes stays unknown
  * @throws RecoupError as `Engine.open`
  */
-export async function inferValueTypes(engine: Engine, model: Model, pieceSize = largestPiece): Promise<ValueTypes> {
+export async function inferValueTypes(engine: Engine, model: Model, pieceSize?: number): Promise<ValueTypes> {
   const { graph } = model;
   const types = new Map<ValueName, ValueType>();
   for (const [name, tensor] of graph.initializers) {
     types.set(name, { kind: "tensor", elementType: tensor.type, shape: tensor.shape });
   }
-  if (graph.nodes.length <= pieceSize) {
+  if (graph.nodes.length <= (pieceSize ?? largestWhole)) {
     await addTypes(engine, model, writtenBy(graph.nodes), types);
     return types;
   }
   for (const { name, type } of graph.inputs) types.set(name, type);
-  for (let start = 0; start < graph.nodes.length; start += pieceSize) {
-    const nodes = graph.nodes.slice(start, start + pieceSize);
+  const size = pieceSize ?? defaultPiece;
+  for (let start = 0; start < graph.nodes.length; start += size) {
+    const nodes = graph.nodes.slice(start, start + size);
     await addPiece(engine, model, nodes, types).catch((error) => {
       // Beside a piece that the runtime knows nothing about, others still have types.
       if (!(error instanceof RecoupError && error.code === "engine/refused")) throw error;
@@ -55,7 +59,7 @@ async function addPiece(
   types: Map<ValueName, ValueType>,
 ): Promise<void> {
   // A node that joins more values than a piece has nodes would make the piece as slow as the whole.
-  const nodes = all.filter((node) => node.inputs.length <= largestPiece);
+  const nodes = all.filter((node) => node.inputs.length <= largestWhole);
   const values = writtenBy(nodes);
   if (values.length > 0) await addTypes(engine, withGraph(model, pieceOf(model.graph, nodes, types)), values, types);
 }
