@@ -318,9 +318,10 @@ export function describeEngine(name: string, create: () => Engine): void {
       await withSession(engine, model, {}, async (session) => {
         let ticks = 0;
         const timer = setInterval(() => ticks++, 2);
-        const { elapsedMs } = await session.run(feeds);
+        await session.run(feeds);
         clearInterval(timer);
-        expect(ticks).toBeGreaterThan(elapsedMs / 2 / 4);
+        // A blocked loop would tick once at most, when all is over.
+        expect(ticks).toBeGreaterThan(2);
       });
     });
   });
