@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { makeBody, makeIf } from "../../test/models.js";
 import { float32Tensor } from "../tensor/tensor.js";
-import { extractGraph, nodesBetween } from "./extract.js";
+import { extractGraph, nodesBetween, partBetween } from "./extract.js";
 import { buildGraph, type Value } from "./graph.js";
 import { joinGraphs } from "./join.js";
 import { makeNode } from "./node.js";
@@ -115,5 +115,27 @@ describe("joinGraphs", () => {
     });
     const [node] = joinGraphs(odd, "p/", second, new Set()).nodes;
     expect(node).toMatchObject({ name: "", inputs: ["p/x", "", "p/z"], outputs: ["", "p/o"] });
+  });
+});
+
+describe("partBetween", () => {
+  it("takes the nodes on the way and the constants that they read", () => {
+    const part = partBetween(graph, new Set(["a", "z"]), "y");
+    expect(part?.nodes.map(({ opType }) => opType)).toEqual(["Add", "Mul"]);
+    expect([...(part?.constants.keys() ?? [])]).toEqual(["w"]);
+    const body = partBetween(graph, new Set(["x", "c"]), "i");
+    expect([...(body?.constants.keys() ?? [])]).toEqual(["v"]);
+  });
+
+  it("is none where the value depends on more, or on nothing that a node computes", () => {
+    expect(partBetween(graph, new Set(["a"]), "y")).toBeUndefined();
+    expect(partBetween(graph, new Set(["x"]), "x")).toBeUndefined();
+    expect(partBetween(graph, new Set(["y"]), "w")).toBeUndefined();
+  });
+
+  it("does not mind inputs that are left out", () => {
+    const nodes = [makeNode("Clip", ["x", "", "w"], ["clipped"])];
+    const clipped = buildGraph({ ...graph, nodes, outputs: [value("clipped")] });
+    expect(partBetween(clipped, new Set(["x"]), "clipped")?.nodes).toHaveLength(1);
   });
 });
