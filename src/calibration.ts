@@ -7,6 +7,7 @@ import { RecoupError } from "./errors.js";
 import type { ValueName } from "./graph/graph.js";
 import { type Model, opsetOf } from "./graph/model.js";
 import type { Detail } from "./math/distribution.js";
+import { preparationsOf } from "./preparation.js";
 import type { ActivationSite } from "./quantize/choose-activations.js";
 import type { PlannedNetwork } from "./quantize/choose-layers.js";
 import { neededDetails } from "./quantize/estimate-ranges.js";
@@ -40,11 +41,12 @@ export interface Calibration extends CalibrationRun {
  * @throws RecoupError `data/empty`, and as `Samples.read` and `chooseBatchSize`
  */
 export async function planCalibration(
-  { model, recipe: { samples: count, seed }, samples, engine }: CalibrationTask,
+  { model, recipe, samples, engine }: CalibrationTask,
   { float, types, choice }: PlannedNetwork,
   known: { readonly batchSize?: number } = {},
 ): Promise<Calibration> {
-  const indices = chooseSamples(samples.length, count, seed);
+  const { seed } = recipe;
+  const indices = chooseSamples(samples.length, recipe.samples, seed);
   if (indices.length === 0) throw new RecoupError("data/empty", "holds no samples");
   const sites = activationSites(float.graph, types, choice);
   const details = neededDetails(sites);
@@ -52,7 +54,8 @@ export async function planCalibration(
   const isOrdered = [...details.values()].includes("averageExtremes");
   const chooseSize = async () => chooseBatchSize(engine, float, types, await take(samples, indices.slice(0, 2)));
   const batchSize = isOrdered ? 1 : (known.batchSize ?? (await chooseSize()));
-  return { model, opset: opsetOf(float), samples, seed, indices, batchSize, engine, float, sites, details };
+  const prepared = preparationsOf(recipe).length > 0 ? float : undefined;
+  return { model, opset: opsetOf(float), prepared, samples, seed, indices, batchSize, engine, float, sites, details };
 }
 
 /**

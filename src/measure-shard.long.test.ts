@@ -136,7 +136,7 @@ describe("measureShard", () => {
   it("says what the statistics are of", async () => {
     const { statistics } = await measureShard({ ...taskOf({ samples: 20, seed: 7 }), shard: { index: 1, count: 1 } });
     expect(statistics.header).toMatchObject({
-      ...{ version, opset: 17, seed: 7, samples: 20, available: 39, batchSize: 16 },
+      ...{ version, opset: 17, prepared: null, seed: 7, samples: 20, available: 39, batchSize: 16 },
       ...{ shard: { index: 1, count: 1 }, data: { samples: 20 } },
     });
     expect([...statistics.statistics.keys()]).toContain("histogram float x");
@@ -187,9 +187,22 @@ describe("shards of another run", () => {
     ["statistics", "a layer that is skipped", { skip: ["op:MatMul"] }],
     ["seed", "another seed", { seed: 1 }],
     ["samples", "fewer samples", { samples: 30 }],
+    ["prepared", "a step that changes the network", { steps: ["layernorm"] }],
     ["opset", "another operator set", { formats: [{ weight: { bits: 4 } }], storage: "onnx" }],
   ])("are refused, with the field %s: %s", async (field, _about, recipe) => {
     await refused({ ...taskOf(recipe), shards: await shards }, "1.statistics", field);
+  });
+
+  it.each<readonly [about: string, recipe: RecipeInput]>([
+    ["steps are chosen automatically", { auto: true }],
+    ["a step that changes the network is tried", { steps: ["ocs"] }],
+  ])("are refused before any work where %s", async (_about, recipe) => {
+    const none = refusing(engine);
+    const task = { ...taskOf(recipe), engine: none };
+    const refusal = { code: "usage/argument", exitCode: 2, place: { field: "steps" } };
+    await expect(quantizeModel({ ...task, shards: await shards })).rejects.toMatchObject(refusal);
+    await expect(measureShard({ ...task, shard: { index: 1, count: 1 } })).rejects.toMatchObject(refusal);
+    expect(none.opened).toBe(0);
   });
 
   it("are refused for another model", async () => {

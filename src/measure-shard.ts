@@ -2,6 +2,7 @@ import { observeSamples, planCalibration } from "./calibration.js";
 import { RecoupError } from "./errors.js";
 import type { QuantizeTask } from "./pipeline.js";
 import { planQuantization, preparePlan } from "./planning.js";
+import { refuseOpenInShards } from "./preparation.js";
 import { describeData, describeRun } from "./shards/header.js";
 import { checkShard, type Shard, samplesOfShard } from "./shards/shard.js";
 import type { ShardStatistics } from "./shards/statistics-file.js";
@@ -22,11 +23,12 @@ export interface ShardOutcome {
  * the same model as without.
  *
  * @throws RecoupError `usage/argument` for a shard that there is not, `quantize/nothing-to-do` also where all activations
- * stay in float, and as `quantizeModel`
+ * stay in float, and as `refuseOpenInShards` and `quantizeModel`
  */
 export async function measureShard(task: ShardTask): Promise<ShardOutcome> {
   const { shard, samples, onProgress } = task;
   checkShard(shard);
+  refuseOpenInShards(task.recipe);
   const planned = await planQuantization({ ...task, onCleaned: (done) => onProgress?.("clean", done) });
   const first = await planCalibration(task, planned);
   // Steps that change the float network look at all samples: then every shard measures the same network.

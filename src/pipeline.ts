@@ -9,6 +9,7 @@ import type { Samples } from "./data/samples.js";
 import type { Engine } from "./engine/engine.js";
 import { type Model, withGraph } from "./graph/model.js";
 import { planLayers, planQuantization } from "./planning.js";
+import { refuseOpenInShards } from "./preparation.js";
 import { quantizeNetwork, type Rehearsal } from "./quantization.js";
 import { lowerToIntegers } from "./quantize/lower.js";
 import { describeLayers } from "./quantize/quantize.js";
@@ -60,7 +61,7 @@ export interface QuantizeOutcome {
  * Makes a model small: cleans it, finds ranges, rounds, compensates, checks that the result runs.
  *
  * @throws RecoupError `quantize/nothing-to-do` where no layer can be quantized, `data/empty`, `model/not-finite`, as
- * `mergeShards` and `Checkpoint`, and what the engine throws
+ * `refuseOpenInShards`, `mergeShards` and `Checkpoint`, and what the engine throws
  */
 export async function quantizeModel(task: QuantizeTask): Promise<QuantizeOutcome> {
   const { recipe, samples } = task;
@@ -75,6 +76,7 @@ export async function quantizeModel(task: QuantizeTask): Promise<QuantizeOutcome
 
 async function quantizeSamples(task: QuantizeTask, read: Prefetched): Promise<QuantizeOutcome> {
   const { model: given, engine, samples, shards, rehearsal } = task;
+  if (shards) refuseOpenInShards(task.recipe);
   const progress = task.onProgress ?? (() => {});
   const onCleaned = (done: number) => progress("clean", done);
   const planned = await planQuantization({ model: given, recipe: task.recipe, engine, onCleaned });
@@ -85,7 +87,7 @@ async function quantizeSamples(task: QuantizeTask, read: Prefetched): Promise<Qu
   const checkpoint = await Checkpoint.open(task.checkpoint, () => describeTask(task, calibration, fingerprint));
 
   const onTried = (done: number) => progress("try", done);
-  const search = { engine, plan: planned, calibration, recipe: task.recipe, samples, shards, checkpoint };
+  const search = { engine, plan: planned, calibration, recipe: task.recipe, samples, checkpoint };
   // In a rehearsal there is nothing to choose by.
   rehearsal?.noteTrials(expectedTrials(task.recipe, kindOf(planned)));
   const { recipe, trials, taken }: RecipeChoice = rehearsal

@@ -4,6 +4,7 @@ import { compareOutputs } from "./compare/outputs.js";
 import type { NamedFeeds } from "./engine/batch.js";
 import { type Engine, withSession } from "./engine/engine.js";
 import { inferValueTypes } from "./engine/infer-types.js";
+import { RecoupError } from "./errors.js";
 import type { Graph, ValueName } from "./graph/graph.js";
 import { type Model, withGraph } from "./graph/model.js";
 import { labelOf } from "./graph/node.js";
@@ -40,6 +41,22 @@ export function preparationsOf(recipe: Recipe): readonly { readonly step: AnySte
   return recipe.steps.flatMap(({ use, ...options }) => {
     const step = preparations.find((candidate) => candidate.name === use);
     return step === undefined ? [] : [{ step, options }];
+  });
+}
+
+/**
+ * Statistics of shards are of one network and know nothing of what is held back from it.
+ *
+ * @throws RecoupError `usage/argument` for a recipe that finds out which network, or which ranges, are best
+ */
+export function refuseOpenInShards(recipe: Recipe): void {
+  const tried = preparationsOf(recipe).find(({ step }) => step.isTried);
+  if (!recipe.auto && tried === undefined) return;
+  const what = recipe.auto
+    ? "steps that are chosen automatically"
+    : `the step ${tried?.step.name}, which is tried first`;
+  throw new RecoupError("usage/argument", `${what}, cannot be calibrated in shards: run without them`, {
+    field: "steps",
   });
 }
 

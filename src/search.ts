@@ -8,7 +8,6 @@ import { type Plan, planLayers } from "./planning.js";
 import { quantizeNetwork } from "./quantization.js";
 import { type Candidate, defaultOf, type NetworkKind, type Round, roundsOf } from "./recipe/candidates.js";
 import type { Recipe } from "./recipe/recipe.js";
-import type { ShardStatistics } from "./shards/statistics-file.js";
 
 /** What a recipe led to on samples that were held back. */
 export interface Trial {
@@ -87,7 +86,6 @@ export interface SearchTask {
   readonly calibration: Calibration;
   readonly recipe: Recipe;
   readonly samples: Samples;
-  readonly shards?: readonly ShardStatistics[];
   /** Where trials and their blocks are kept. */
   readonly checkpoint: Checkpoint;
   /** Called with the share that is done, from 0 to 1. */
@@ -229,7 +227,7 @@ function meanOf(values: readonly number[]): number {
 }
 
 async function tryRecipe(
-  { engine, plan, calibration, samples, shards, checkpoint }: SearchTask,
+  { engine, plan, calibration, samples, checkpoint }: SearchTask,
   { name, recipe }: Candidate,
   { fitted, held }: Fold,
   number: string,
@@ -243,7 +241,7 @@ async function tryRecipe(
       plan: planned,
       calibration,
       samples,
-      shards,
+      // Not from shards: they have seen what is held back.
       run: fitted,
       count: fitted.length,
       ranges: (find) => checkpoint.ranges(find, number),

@@ -20,6 +20,8 @@ export const shardHeaderSchema = z
     model: fingerprint,
     /** Operator set of the cleaned network: recipes that need a newer one raise it. */
     opset: atLeastOne,
+    /** Fingerprint of the network whose values were looked at, where steps of the recipe changed it; else null. */
+    prepared: fingerprint.nullable(),
     /** Chose the samples. */
     seed: count,
     /** In all shards together. */
@@ -44,6 +46,8 @@ export interface CalibrationRun {
   readonly model: Model;
   /** Operator set of the cleaned network. */
   readonly opset: number;
+  /** The network that is run, where steps of the recipe have changed it. */
+  readonly prepared: Model | undefined;
   readonly samples: Samples;
   readonly seed: number;
   /** Of the samples that were chosen. */
@@ -57,6 +61,7 @@ export type RunHeader = Omit<ShardHeader, "shard" | "data">;
 export async function describeRun({
   model,
   opset,
+  prepared,
   samples,
   seed,
   indices,
@@ -66,6 +71,7 @@ export async function describeRun({
     version,
     model: await fingerprintOfModel(model),
     opset,
+    prepared: prepared ? await fingerprintOfModel(prepared) : null,
     seed,
     samples: indices.length,
     available: samples.length,

@@ -67,6 +67,9 @@ function refuseOtherRun(shard: ShardStatistics, here: RunHeader): void {
   const { header } = shard;
   refuseOtherNumber(shard, "version", header.version, here.version);
   if (header.model !== here.model) throw mismatch(shard, "model", "is another one than in this run");
+  if (header.prepared !== here.prepared) {
+    throw mismatch(shard, "prepared", "steps that change the float network are others than in this run");
+  }
   for (const field of ["seed", "samples", "available", "opset"] as const) {
     refuseOtherNumber(shard, field, header[field], here[field]);
   }

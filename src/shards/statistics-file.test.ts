@@ -12,6 +12,7 @@ const some: ShardStatistics = {
     seed: 0,
     samples: 40,
     available: 100,
+    prepared: null,
     batchSize: 16,
     shard: { index: 2, count: 3 },
     data: { samples: 16, fingerprint: "b".repeat(64) },
