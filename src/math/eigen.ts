@@ -1,5 +1,5 @@
 import { inverseIterate } from "./inverse-iteration.js";
-import { nothing, reflectBack, tridiagonalize } from "./tridiagonal.js";
+import { reflectBack, tridiagonalize } from "./tridiagonal.js";
 
 /** Eigenvalues, largest first, and their eigenvectors as columns. */
 export interface Eigen {
@@ -119,6 +119,10 @@ function turnRows(rows: Float64Array, columns: number, i: number, cosine: number
   }
 }
 
+/**
+ * Beside its neighbours, or beside the largest element, which is 1: what rounding leaves of the rows of a singular matrix does
+ * not get any smaller.
+ */
 function isNegligible(beside: number, one: number, other: number): boolean {
-  return Math.abs(beside) <= Math.max(Number.EPSILON * (Math.abs(one) + Math.abs(other)), nothing);
+  return Math.abs(beside) <= Number.EPSILON * Math.max(Math.abs(one) + Math.abs(other), 1);
 }

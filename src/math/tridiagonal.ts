@@ -1,7 +1,7 @@
 import { dotProduct } from "./multiply.js";
 
 /** What is nothing beside the largest element, 1. */
-export const nothing = 1e-20;
+const nothing = 1e-20;
 
 /** QᵀAQ with entries beside the diagonal only. */
 export interface Tridiagonal {
