@@ -28,7 +28,7 @@ describe("refuseOtherRun", () => {
     ["formats[0].weight.symmetric", "is true now, was not given", describeRun(bits({ bits: 3, symmetric: true }))],
     ["formats[0].weight.rounding.use", "is gptq now, was rtn", describeRun(bits({ bits: 3, rounding: "gptq" }))],
     ["formats[0].weight", "is float now, was", describeRun({ formats: [{ weight: "float" }], steps: ["bc"] })],
-    ["steps", 'is [] now, was [{"use":"bc","bias":"channel"}]', describeRun({ formats: [{ weight: { bits: 3 } }] })],
+    ["steps", 'is [] now, was [{"use":"bc",', describeRun({ formats: [{ weight: { bits: 3 } }] })],
     ["seed", "is 5 now, was 0", describeRun({ ...bits({ bits: 3 }), seed: 5 })],
     ["version", "is 1.2.4 now, was 1.2.3", { ...before, version: "1.2.4" }],
     ["model", "is another one now", { ...before, model: "c".repeat(64) }],

@@ -28,6 +28,8 @@ describe("createProgram", () => {
       "--memory",
       "--dry-run",
       "--from-statistics",
+      "--external-data",
+      "--no-check",
     ];
     const shared = optionsOf("quantize")?.filter((option) => !own.some((flag) => option.startsWith(flag)));
     expect(shared?.length).toBeGreaterThanOrEqual(9);
