@@ -9,9 +9,6 @@ import type { ExternalReader } from "./external-data.js";
 /** Levels of bodies inside bodies: each costs three messages (graph, node, attribute), and C++ protobuf ends at 100. */
 export const deepestBody = 32;
 
-/** Messages inside messages in what is only copied: the limit of C++ protobuf, so no other reader takes more. */
-export const deepestMessage = 100;
-
 /** Bytes of one message: protobuf's own limit. */
 export const largestMessage = 2 ** 31 - 1;
 
