@@ -1,17 +1,16 @@
-import { type ChildProcess, fork } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
-import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Engine, Feeds, HeldTensor, OpenOptions, RunFeeds, RunResult, Session } from "../engine/engine.js";
 import { withTaps } from "../engine/taps.js";
-import { type ErrorCode, RecoupError } from "../errors.js";
+import { RecoupError } from "../errors.js";
 import type { ValueName } from "../graph/graph.js";
 import type { Model } from "../graph/model.js";
 import { type Tensor, tensorFromBytes } from "../tensor/tensor.js";
 import { writeModelFile } from "./model-file.js";
+import { cancelled, RuntimeChild } from "./runtime-child.js";
 import { openMail, TensorMail } from "./runtime-mail.js";
-import type { Envelope, Mail, Named, Reply, Request, SentTensor } from "./runtime-messages.js";
+import type { Mail, Named, Request, SentTensor } from "./runtime-messages.js";
 import { removeTensorFiles } from "./runtime-tensor-files.js";
 import { folderOfTensors } from "./tensors-in-place.js";
 
@@ -48,7 +47,7 @@ class RuntimeEngine implements Engine {
     this.#process?.end();
     rmSync(this.#folder, { recursive: true, force: true });
   };
-  #process: RuntimeProcess | undefined;
+  #process: RuntimeChild | undefined;
   #processes = 0;
   #models = 0;
   #isClosed = false;
@@ -110,14 +109,14 @@ class RuntimeEngine implements Engine {
     this.#cleanUp();
   }
 
-  #runtime(): RuntimeProcess {
+  #runtime(): RuntimeChild {
     if (this.#isClosed) throw new RecoupError("engine/unavailable", "the engine is closed");
     if (this.#options.signal?.aborted) throw cancelled();
     if (!this.#process?.isAlive) {
       // What a process that died held is lost.
       removeTensorFiles(this.#folder);
       const numbers = [this.#processes++ * heldPerProcess, this.#options.memoryBytes ?? defaultMemoryBytes];
-      this.#process = new RuntimeProcess([this.#folder, ...numbers.map(String)], this.#options.signal);
+      this.#process = new RuntimeChild([this.#folder, ...numbers.map(String)], this.#options.signal);
     }
     return this.#process;
   }
@@ -138,7 +137,7 @@ function makeTemporaryFolder(): string {
 const heldPerProcess = 1e9;
 
 async function run(
-  runtime: RuntimeProcess,
+  runtime: RuntimeChild,
   session: number,
   feeds: Mail,
   fetch: readonly ValueName[] | undefined,
@@ -152,7 +151,7 @@ async function run(
 }
 
 async function runAndHold(
-  runtime: RuntimeProcess,
+  runtime: RuntimeChild,
   session: number,
   feeds: Mail,
   values: readonly ValueName[],
@@ -170,126 +169,6 @@ function sendFeeds(feeds: RunFeeds): Named<SentTensor | HeldTensor> {
 function toSent(tensor: Tensor): SentTensor {
   return { type: tensor.type, shape: tensor.shape, bytes: tensor.bytes() };
 }
-
-/** Which reply answers which request. */
-type ReplyTo<R extends Request> = Extract<
-  Reply,
-  { kind: { open: "opened"; run: "ran" | "held"; hold: "held"; release: "done"; close: "done" }[R["kind"]] }
->;
-
-interface Pending {
-  readonly onFailure: ErrorCode;
-  resolve(reply: Reply): void;
-  reject(error: unknown): void;
-}
-
-/** One child process and the questions it has not answered yet. */
-class RuntimeProcess {
-  readonly #child: ChildProcess;
-  readonly #gone: Promise<void>;
-  readonly #pending = new Map<number, Pending>();
-  #lastId = 0;
-  #hasAnswered = false;
-  #lastWords = "";
-  #end: RecoupError | undefined;
-
-  constructor(programArguments: readonly string[], signal: AbortSignal | undefined) {
-    const program = createRequire(import.meta.url).resolve("#runtime-process");
-    this.#child = fork(program, programArguments, {
-      serialization: "advanced",
-      execArgv: ["--expose-gc"],
-      // Or the runtime keeps an identifier of the machine in the user's cache folder and reports models to its makers.
-      env: { ...process.env, ORT_DISABLE_TELEMETRY: "1" },
-      stdio: ["ignore", "ignore", "pipe", "ipc"],
-    });
-    this.#child.stderr?.on("data", (data) => {
-      this.#lastWords = (this.#lastWords + data).slice(-4000);
-    });
-    this.#child.on("message", (message) => this.#receive(message as Envelope<Reply>));
-    const cancel = () => this.end(cancelled());
-    signal?.addEventListener("abort", cancel, { once: true });
-    this.#gone = new Promise((resolve) => {
-      this.#child.on("error", (cause) => {
-        this.#fail(new RecoupError("engine/unavailable", String(cause), {}, { cause }));
-        resolve();
-      });
-      this.#child.on("close", (code, killedBy) => {
-        signal?.removeEventListener("abort", cancel);
-        this.#fail(this.#crash(code, killedBy));
-        resolve();
-      });
-    });
-  }
-
-  get isAlive(): boolean {
-    return this.#end === undefined;
-  }
-
-  ask<R extends Request>(body: R, onFailure: ErrorCode): Promise<ReplyTo<R>> {
-    return new Promise<Reply>((resolve, reject) => {
-      if (this.#end) return reject(this.#end);
-      const id = ++this.#lastId;
-      this.#pending.set(id, { onFailure, resolve, reject });
-      this.#child.send({ id, body } satisfies Envelope<Request>, (cause) => {
-        // A process that dies while it is being written to also closes, and the close says why.
-        if (cause && this.#child.exitCode === null && this.#child.signalCode === null) {
-          setTimeout(() => this.#fail(new RecoupError("engine/crashed", String(cause), {}, { cause })), 1000).unref();
-        }
-      });
-      return undefined;
-    }) as Promise<ReplyTo<R>>;
-  }
-
-  /** Kills the process; resolves once it is gone. */
-  end(why = new RecoupError("engine/unavailable", "the engine is closed")): Promise<void> {
-    this.#fail(why);
-    this.#child.kill("SIGKILL");
-    return this.#gone;
-  }
-
-  #receive({ id, body }: Envelope<Reply>): void {
-    this.#hasAnswered = true;
-    const pending = this.#pending.get(id);
-    this.#pending.delete(id);
-    if (body.kind !== "failed") pending?.resolve(body);
-    else pending?.reject(new RecoupError(body.code ?? pending.onFailure, tidy(body.message), body.place));
-  }
-
-  #fail(error: RecoupError): void {
-    this.#end ??= error;
-    for (const pending of this.#pending.values()) pending.reject(this.#end);
-    this.#pending.clear();
-  }
-
-  #crash(code: number | null, killedBy: NodeJS.Signals | null): RecoupError {
-    const lines = this.#lastWords.trim().split("\n");
-    const words =
-      lines.findLast((line) => /Error( \[\w+\])?: |terminate|what\(\)/.test(line)) ?? lines[lines.length - 1];
-    // The program itself failed, before there was a model.
-    if (!this.#hasAnswered && code === 1) {
-      return new RecoupError("engine/unavailable", `onnxruntime-node does not start: ${tidy(words)}`);
-    }
-    const how = killedBy ? `was ended by ${killedBy}` : `ended with exit code ${code}`;
-    return new RecoupError("engine/crashed", `the process that ran the model ${how}${words ? `: ${tidy(words)}` : ""}`);
-  }
-}
-
-function cancelled(): RecoupError {
-  return new RecoupError("engine/cancelled", "cancelled");
-}
-
-/** What the runtime says, as one line without the places in its own source and the temporary file. */
-function tidy(message: string): string {
-  const line = message
-    .replace(/^(\w*Error: )+/, "")
-    .replace(/Load model from .*? failed:/, "")
-    .replace(/\/onnxruntime_src\/\S+ .*?\) (?=\S)/g, "")
-    .replace(/\s*\n\s*/g, " ")
-    .trim();
-  return line.length > longestMessage ? `${line.slice(0, longestMessage)} …` : line;
-}
-
-const longestMessage = 500;
 
 /** The binding aborts the whole process when such an output is fetched. */
 function refuseFourBitOutputs(model: Model): void {
