@@ -1,4 +1,4 @@
-import { findBranches } from "../blocks/branches.js";
+import { type Branch, findBranches } from "../blocks/branches.js";
 import { findSections, type Section } from "../blocks/sections.js";
 import type { OutputSite } from "../calibrate/output-error.js";
 import type { FedPart } from "../calibrate/output-pair.js";
@@ -49,7 +49,7 @@ export interface BiasSite extends Site, OutputSite {
   readonly place: BiasPlace;
   /** Whether a bias is kept only where it lowers the error on runs that it was not fitted on: layers take what is measured. */
   readonly isJudged: boolean;
-  /** The part of the network that changes, where it reads what the float network computes; its nodes are those of the day. */
+  /** Of a part of the current network that reads what the float network computes; `withPart` finds the rest of it. */
   readonly isolated?: Pick<FedPart, "entry" | "sides">;
 }
 
@@ -64,8 +64,8 @@ interface Found {
   readonly limits?: Limits;
   /** Where the constant goes. */
   readonly value: ValueName;
-  /** What enters the place; nothing where that is what the network is fed, in both networks the same. */
-  readonly from?: Pick<Section, "entry" | "sides">;
+  /** What enters the place; what the network is fed is the same in both networks. Nothing where more than one activation does. */
+  readonly from?: Pick<Section, "entry" | "sides"> | "fed";
   readonly isJudged: boolean;
 }
 
@@ -83,7 +83,7 @@ export function findBiasSites(context: StepContext, options: BiasOptions) {
   };
 }
 
-/** The part that an isolated site reads now. */
+/** A site with its part of the current network, as it is now. */
 export function withPart(site: BiasSite, graph: Graph): BiasSite {
   const { isolated, output, label } = site;
   if (isolated === undefined) return site;
@@ -96,6 +96,7 @@ class Places {
   readonly #context: StepContext;
   readonly #nodes: readonly Node[];
   readonly #summands: Summands;
+  #branches: readonly Branch[] | undefined;
 
   constructor(context: StepContext) {
     const { float, layers } = context;
@@ -111,7 +112,8 @@ class Places {
         return layers.map((layer) => this.#ofLayer(layer));
       case "attention":
       case "mlp":
-        return findBranches(float, types, this.#nodes)
+        this.#branches ??= findBranches(float, types, this.#nodes);
+        return this.#branches
           .filter((branch) => branch.kind === kind)
           .map(({ label, entry, sides, output }) =>
             this.#behind(`${kind} of ${label}`, output, { entry, sides }, false),
@@ -167,7 +169,7 @@ class Places {
     const isNear = last !== undefined && this.#summands.areNear(last.value, value);
     const axisFromEnd = classAxis - rank;
     const place = isNear && last.axisFromEnd === axisFromEnd ? last.value : value;
-    return { label, output: value, value: place, axisFromEnd, isJudged: true };
+    return { label, output: value, value: place, axisFromEnd, from: "fed", isJudged: true };
   }
 
   /** Of the Relu or Clip that is the only reader of a value. */
@@ -204,17 +206,15 @@ function describeSite(context: StepContext, found: Found, options: BiasOptions):
 /** What is fed the other network's activations: nothing where each network has its own. */
 function fedPart(
   { float, current }: StepContext,
-  { output, from, isJudged }: Found,
+  { output, from }: Found,
   { inputs, target }: BiasOptions,
 ): Pick<BiasSite, "part" | "isolated"> | { readonly reason: string } {
   if (inputs === "quantized" && target === "trajectory") return {};
-  // What the network is fed is the same for both.
-  if (from === undefined) return isJudged ? {} : { reason: "it reads more than one activation" };
-  const isolated = { entry: from.entry, sides: from.sides };
+  if (from === "fed") return {};
+  if (from === undefined) return { reason: "it reads more than one activation" };
   const graph = inputs === "float" ? current : float;
   const part = partBetween(graph, new Set([from.entry, ...from.sides]), output);
   if (part === undefined) return { reason: `it depends on more than ${from.entry}` };
-  return inputs === "float"
-    ? { isolated, part: { of: "current", ...isolated, ...part } }
-    : { part: { of: "float", ...isolated, ...part } };
+  // The current network changes before the place has its turn.
+  return inputs === "float" ? { isolated: from } : { part: { of: "float", ...from, ...part } };
 }

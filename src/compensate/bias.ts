@@ -58,15 +58,13 @@ export const biasCompensation = defineStep<typeof biasOptions, BiasSite, Found, 
       return { kind: "skipped", reason: "all samples ran at once: nothing is left to judge a bias on" };
     }
     const measured = [...rounds.map((round) => round.found), found];
-    const fits = [
-      wholeFit(measured, rounds),
-      ...(site.isJudged ? [0, 1].map((i) => halfFit(measured, rounds, i)) : []),
-    ];
+    const whole = wholeFit(measured, rounds);
+    const parts = site.isJudged ? [0, 1].map((half) => halfFit(measured, rounds, half)) : [];
     if (site.limits !== undefined && rounds.length < limitedRounds) {
-      return { kind: "refine", solution: fits.map(nextTrial) as unknown as Solution };
+      return { kind: "refine", solution: [nextTrial(whole), ...parts.map(nextTrial)] };
     }
-    const [whole, ...others] = fits.map((fit) => (site.limits === undefined ? solveMean(fit) : solveLimited(fit)));
-    return decide(site, whole, others);
+    const judge = site.limits === undefined ? solveMean : solveLimited;
+    return decide(site, judge(whole), parts.map(judge));
   },
   rewrite: (graph, { place }, [bias]) => addToBias(graph, place, bias),
 });
