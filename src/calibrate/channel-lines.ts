@@ -4,6 +4,7 @@ import { float32Values, integerValues, type Tensor } from "../tensor/tensor.js";
 import { bytesOfNumbers, numbersOfBytes } from "./encoding.js";
 import { HalvedSums } from "./halved-sums.js";
 import type { OutputSite } from "./output-error.js";
+import { pairKey, pairTaps, writePair } from "./output-pair.js";
 import { ProbeWriter } from "./probe-writer.js";
 import type { Probe, Statistic, Tap } from "./statistic.js";
 
@@ -32,15 +33,15 @@ export class ChannelSumsStatistic implements Statistic<readonly ChannelSums[]> {
   readonly #sums = new HalvedSums();
 
   constructor(site: OutputSite) {
-    this.key = `channel sums ${site.output}`;
-    this.taps = tapsOf(site);
+    this.key = `channel sums ${pairKey(site)}`;
+    this.taps = pairTaps(site);
     this.#site = site;
   }
 
   probe(taps: readonly ValueName[], names: NameSource, opset: number): Probe {
     const { rank, channelAxis } = this.#site;
     const writer = new ProbeWriter(names, opset);
-    const [reference, output] = taps.map((tap) => writer.float32(tap));
+    const [reference, output] = writePair(writer, taps, this.#site);
     const error = writer.node("Sub", [reference, output]);
     const products = [output, error].map((value) => writer.node("Mul", [output, value]));
     const sums = [output, error, ...products].map((value) => writer.sumExcept(value, rank, [channelAxis]));
@@ -96,8 +97,8 @@ export class ChannelTrialStatistic implements Statistic<ChannelTrial> {
 
   /** @param lines as fitted on the one and on the other half */
   constructor(site: OutputSite, lines: readonly [ChannelLines, ChannelLines]) {
-    this.key = `channel trial ${site.output} ${lines.map(({ gain, offset }) => `${gain} ${offset}`)}`;
-    this.taps = tapsOf(site);
+    this.key = `channel trial ${pairKey(site)} ${lines.map(({ gain, offset }) => `${gain} ${offset}`)}`;
+    this.taps = pairTaps(site);
     this.#site = site;
     this.#lines = lines;
   }
@@ -106,7 +107,7 @@ export class ChannelTrialStatistic implements Statistic<ChannelTrial> {
     const { rank, channelAxis, limits } = this.#site;
     const writer = new ProbeWriter(names, opset);
     const limit = (value: ValueName) => (limits === undefined ? value : writer.clip(value, limits.low, limits.high));
-    const [reference, output] = taps.map((tap) => writer.float32(tap));
+    const [reference, output] = writePair(writer, taps, this.#site);
     const goal = limit(reference);
     const shape = ({ length }: Float64Array) => [length, ...new Array<number>(rank - 1 - channelAxis).fill(1)];
     const tried = this.#lines.map(({ gain, offset }) => {
@@ -151,11 +152,4 @@ export class ChannelTrialStatistic implements Statistic<ChannelTrial> {
       });
     return { before: mean(() => 0), after: mean((half) => 2 - half) };
   }
-}
-
-function tapsOf({ output }: OutputSite): readonly Tap[] {
-  return [
-    { from: "float", value: output },
-    { from: "current", value: output },
-  ];
 }
