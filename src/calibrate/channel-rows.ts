@@ -64,18 +64,24 @@ export class ChannelRowsStatistic implements Statistic<ChannelRows> {
   /** The number of runs and of the numbers that are kept of the first half, then those of both. */
   encode(): Uint8Array {
     const [even, odd] = this.result().halves;
-    return bytesOfNumbers([this.#runs, even.length, ...even, ...odd]);
+    const numbers = new Float64Array(2 + even.length + odd.length);
+    numbers.set([this.#runs, even.length]);
+    numbers.set(even, 2);
+    numbers.set(odd, 2 + even.length);
+    return bytesOfNumbers(numbers);
   }
 
   mergeEncoded(encoded: Uint8Array): void {
-    const [runs, first, ...values] = numbersOfBytes(encoded);
+    const numbers = numbersOfBytes(encoded);
+    const [runs, first] = numbers;
+    const values = numbers.subarray(2);
     const isCount = (value: number) => value >= 0 && Number.isInteger(value);
     const isWhole = (length: number) => length >= 0 && length % this.#channels === 0;
     if (!isCount(runs) || !isCount(first) || !isWhole(first) || !isWhole(values.length - first)) {
       throw malformed("are no rows of channels");
     }
-    this.#add(this.#runs % 2, Float32Array.from(values.slice(0, first)));
-    this.#add((this.#runs + 1) % 2, Float32Array.from(values.slice(first)));
+    this.#add(this.#runs % 2, Float32Array.from(values.subarray(0, first)));
+    this.#add((this.#runs + 1) % 2, Float32Array.from(values.subarray(first)));
     this.#runs += runs;
   }
 
@@ -94,7 +100,7 @@ export class ChannelRowsStatistic implements Statistic<ChannelRows> {
 
   #add(half: number, rows: Float32Array): void {
     const room = Math.floor((mostNumbers - this.#kept[half]) / this.#channels) * this.#channels;
-    const kept = rows.slice(0, Math.max(room, 0));
+    const kept = rows.slice(0, room);
     this.#halves[half].push(kept);
     this.#kept[half] += kept.length;
   }
