@@ -1,7 +1,8 @@
 import { fixedValues } from "../graph/fixed-values.js";
-import { type Graph, type Node, readsOf, type ValueName } from "../graph/graph.js";
+import type { Graph, Node, ValueName } from "../graph/graph.js";
 import { isOperator } from "../graph/node.js";
 import type { ValueTypes } from "../graph/value-types.js";
+import { valuesBehind } from "../graph/values-behind.js";
 import { findSections, hasProduct, type Section } from "./sections.js";
 
 /** A module of a transformer, which a residual connection leads around. */
@@ -31,11 +32,11 @@ export function findBranches(graph: Graph, types: ValueTypes, layers: readonly N
 function addedTo(graph: Graph, { exit, nodes }: Section, layers: ReadonlySet<Node>): ValueName | undefined {
   const add = graph.producer(exit);
   if (!isOperator(add, "Add")) return undefined;
-  const made = new Set<ValueName>();
-  for (const node of nodes) {
-    if (!layers.has(node) && ![...readsOf(node)].some((value) => made.has(value))) continue;
-    for (const output of node.outputs) made.add(output);
-  }
+  const own = nodes.filter((node) => layers.has(node));
+  const made = valuesBehind(
+    nodes,
+    own.flatMap((node) => node.outputs),
+  );
   const [branch, ...others] = add.inputs.filter((input) => made.has(input));
   // The bias of a layer is no residual stream.
   const isResidual = add.inputs.every((input) => graph.constant(input) === undefined);

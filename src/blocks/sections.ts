@@ -2,6 +2,7 @@ import { fixedValues, randomOperators } from "../graph/fixed-values.js";
 import { type Graph, type Node, readsOf, type ValueName } from "../graph/graph.js";
 import { isOperator, labelOf, onlyConsumer } from "../graph/node.js";
 import { elementTypeOf, shapeOf, type ValueTypes } from "../graph/value-types.js";
+import { valuesBehind } from "../graph/values-behind.js";
 import { isFloatType } from "../tensor/element-type.js";
 import type { Block } from "./blocks.js";
 import { findLayerBlocks } from "./layer-blocks.js";
@@ -65,17 +66,17 @@ class Network {
   readonly #layers: ReadonlySet<Node>;
   readonly #fixed: ReadonlySet<ValueName>;
   /** Values that a layer lies above. */
-  readonly #computed = new Set<ValueName>();
+  readonly #computed: ReadonlySet<ValueName>;
 
   constructor(graph: Graph, types: ValueTypes, layers: readonly Node[]) {
     this.#graph = graph;
     this.#types = types;
     this.#layers = new Set(layers);
     this.#fixed = fixedValues(graph);
-    for (const node of graph.nodes) {
-      if (!this.#layers.has(node) && ![...readsOf(node)].some((value) => this.#computed.has(value))) continue;
-      for (const output of node.outputs) this.#computed.add(output);
-    }
+    this.#computed = valuesBehind(
+      graph.nodes,
+      layers.flatMap((layer) => layer.outputs),
+    );
   }
 
   /** Whether a section that began with one block goes on behind another. */
@@ -161,11 +162,7 @@ class Network {
 
   /** What computes one value from another; undefined where other activations take part or chance does. */
   #between(entry: ValueName, exit: ValueName): Pick<Section, "nodes" | "sides"> | undefined {
-    const behind = new Set([entry]);
-    for (const node of this.#graph.nodes) {
-      if (![...readsOf(node)].some((value) => behind.has(value))) continue;
-      for (const output of node.outputs) behind.add(output);
-    }
+    const behind = valuesBehind(this.#graph.nodes, [entry]);
     if (!behind.has(exit) || entry === exit) return undefined;
     const nodes = new Set<Node>();
     const sides = new Set<ValueName>();

@@ -1,5 +1,6 @@
-import type { Graph, Node, ValueName } from "../graph/graph.js";
+import type { Graph, ValueName } from "../graph/graph.js";
 import { intAttribute, isOperator, labelOf } from "../graph/node.js";
+import { valuesBehind } from "../graph/values-behind.js";
 import type { Layer } from "../operators/layer.js";
 import { sourceAxis } from "../operators/weight.js";
 import type { LayerPlan } from "../quantize/choose-layers.js";
@@ -44,8 +45,8 @@ export function splittableWeights(
   const usable: SplittableWeight[] = [];
   const unusable: UnusableSite[] = [];
   const behindLayers = valuesBehind(
-    graph,
-    plans.map(({ layer }) => layer.node),
+    graph.nodes,
+    plans.flatMap(({ layer }) => layer.node.outputs),
   );
   for (const sharers of byWeight(plans)) {
     const described = describe(graph, sharers);
@@ -144,15 +145,4 @@ function layoutOf(layer: Layer, tensor: Tensor, graph: Graph): Found | { readonl
   if (isOperator(node, "MatMul")) return found(inner, isRight ? 0 : 1, isRight ? -1 : layer.outputAxis);
   const isTransposed = intAttribute(node, isRight ? "transA" : "transB", 0) === 1;
   return found(inner, isRight ? 0 : 1, isRight === isTransposed ? -2 : -1);
-}
-
-/** All values that are computed from what some nodes compute. */
-function valuesBehind(graph: Graph, nodes: readonly Node[]): ReadonlySet<ValueName> {
-  const sources = new Set(nodes);
-  const behind = new Set<ValueName>();
-  for (const node of graph.nodes) {
-    if (!sources.has(node) && !node.inputs.some((input) => behind.has(input))) continue;
-    for (const output of node.outputs) behind.add(output);
-  }
-  return behind;
 }

@@ -3,8 +3,9 @@ import { HistogramStatistic } from "../calibrate/histogram.js";
 import { MovingAverageStatistic } from "../calibrate/moving-average.js";
 import { RangeStatistic } from "../calibrate/range.js";
 import type { Tap } from "../calibrate/statistic.js";
-import { type Graph, readsOf, type ValueName } from "../graph/graph.js";
+import type { Graph, ValueName } from "../graph/graph.js";
 import type { GraphPatch } from "../graph/patch.js";
+import { valuesBehind } from "../graph/values-behind.js";
 import type { Distribution, Observed, Range } from "../math/distribution.js";
 import type { ActivationSite } from "../quantize/choose-activations.js";
 import { estimateRange } from "../quantize/estimate-ranges.js";
@@ -119,14 +120,7 @@ function meetingOf(
   candidates: readonly ValueName[],
 ): ValueName | undefined {
   if (values.length === 1) return values[0];
-  const reached = values.map((value) => {
-    const behind = new Set([value]);
-    for (const node of graph.nodes) {
-      if (![...readsOf(node)].some((read) => behind.has(read))) continue;
-      for (const output of node.outputs) behind.add(output);
-    }
-    return behind;
-  });
+  const reached = values.map((value) => valuesBehind(graph.nodes, [value]));
   return candidates.find((candidate) => reached.every((behind) => behind.has(candidate)));
 }
 
