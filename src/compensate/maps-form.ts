@@ -1,7 +1,8 @@
 import type { Section } from "../blocks/sections.js";
 import type { RowForm } from "../calibrate/block-rows.js";
 import type { Graph, Node, ValueName } from "../graph/graph.js";
-import { intAttribute, intsAttribute, isOperator, stringAttribute } from "../graph/node.js";
+import { intAttribute, intsAttribute, isOperator } from "../graph/node.js";
+import { patchesOf } from "../operators/convolution.js";
 
 /** Lengths of the axes of maps; names or nothing where they are open. */
 type MapSize = readonly (number | string | null)[];
@@ -10,7 +11,7 @@ type MapSize = readonly (number | string | null)[];
  * The convolution that brings maps of one size to another, as the nodes of a section themselves do; where sizes are open, one
  * that does so for all of them.
  *
- * @param wished its kernel, odd
+ * @param wished its kernel; of an even one the odd number below
  */
 export function mapsForm(
   graph: Graph,
@@ -71,13 +72,10 @@ function dividesSizes(graph: Graph, node: Node): boolean {
   if (isOperator(node, ...elementwise)) return true;
   if (isOperator(node, "Concat")) return intAttribute(node, "axis", 1) === 1;
   if (!isOperator(node, "Conv", "MaxPool", "AveragePool", "LpPool")) return false;
-  const strides = intsAttribute(node, "strides") ?? [];
-  if (intAttribute(node, "ceil_mode", 0) === 1 && strides.some((stride) => stride > 1)) return false;
-  const padded = stringAttribute(node, "auto_pad", "NOTSET");
-  if (padded.startsWith("SAME")) return true;
   const kernel = intsAttribute(node, "kernel_shape") ?? graph.constant(node.inputs[1] ?? "")?.shape.slice(2);
+  const { strides, dilations, padding } = patchesOf(node, kernel ?? []);
+  if (intAttribute(node, "ceil_mode", 0) === 1 && strides.some((stride) => stride > 1)) return false;
+  if (typeof padding === "string") return true;
   if (kernel === undefined) return false;
-  const dilations = intsAttribute(node, "dilations") ?? kernel.map(() => 1);
-  const pads = (padded === "VALID" ? undefined : intsAttribute(node, "pads")) ?? kernel.flatMap(() => [0, 0]);
-  return kernel.every((size, axis) => pads[axis] + pads[axis + kernel.length] === (size - 1) * dilations[axis]);
+  return kernel.every((size, axis) => padding[axis] + padding[axis + kernel.length] === (size - 1) * dilations[axis]);
 }

@@ -26,7 +26,8 @@ export const transposedConvolution: LayerFamily = {
   },
 };
 
-function patchesOf(node: Node, kernel: readonly number[]): InputForm {
+/** What each place of a convolution or a pooling looks at. */
+export function patchesOf(node: Node, kernel: readonly number[]): Extract<InputForm, { kind: "patches" }> {
   const ones = kernel.map(() => 1);
   const automatic = stringAttribute(node, "auto_pad", "NOTSET");
   const isSame = automatic === "SAME_UPPER" || automatic === "SAME_LOWER";
