@@ -58,7 +58,8 @@ export function fitLinear(sums: PairSums, lambda: number): LinearFit {
   const varies = variance > noVariance * size;
   const solved = varies ? solveRidge(gram, cross, columns, outputs, lambda, variance / columns) : undefined;
   const slope = solved?.slope ?? new Float64Array(outputs * columns);
-  return { slope, offset: offsetOf(sums, slope), lambda: solved?.lambda ?? lambda };
+  const explained = multiply(slope, sums.x, outputs, columns, 1);
+  return { slope, offset: offsetOf(sums, explained), lambda: solved?.lambda ?? lambda };
 }
 
 function solveRidge(
@@ -95,13 +96,9 @@ function withoutMeans(products: Float64Array, left: Float64Array, right: Float64
   return result;
 }
 
-function offsetOf({ weight, x, e }: PairSums, slope: Float64Array): Float64Array {
-  const columns = x.length;
-  return e.map((sum, o) => {
-    let explained = 0;
-    for (let k = 0; k < columns; k++) explained += slope[o * columns + k] * x[k];
-    return (sum - explained) / weight;
-  });
+/** What the means ask for beside what a slope makes of x. */
+function offsetOf({ weight, e }: PairSums, explained: Float64Array): Float64Array {
+  return e.map((sum, o) => (sum - explained[o]) / weight);
 }
 
 /**
@@ -123,16 +120,9 @@ export function reduceRanks(sums: PairSums, fit: LinearFit, ranks: readonly numb
       for (let o = 0; o < outputs; o++) left[o * rank + r] = directions[r * outputs + o];
     }
     const own = right.slice(0, rank * columns);
-    return { left, right: own, offset: offsetOfProduct(sums, left, own) };
+    const explained = multiply(left, multiply(own, sums.x, rank, columns, 1), outputs, rank, 1);
+    return { left, right: own, offset: offsetOf(sums, explained) };
   });
-}
-
-/** What the means ask for beside W = left · right. */
-function offsetOfProduct({ weight, x, e }: PairSums, left: Float64Array, right: Float64Array): Float64Array {
-  const rank = left.length / e.length;
-  const inside = multiply(right, x, rank, x.length, 1);
-  const explained = multiply(left, inside, e.length, rank, 1);
-  return e.map((sum, o) => (sum - explained[o]) / weight);
 }
 
 /** W C, which is symmetric. `[O, O]` */
