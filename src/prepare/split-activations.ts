@@ -19,7 +19,7 @@ import type { ElementType } from "../tensor/element-type.js";
 import { elementCount } from "../tensor/shape.js";
 import { floatTensor, int32Tensor } from "../tensor/tensor.js";
 import { constantOf, producerOf, type Splits, sourcesOf, splitTensor } from "./rewrite-splits.js";
-import { columnsOf, type Piece, type SplitRule, splitLargest } from "./split-columns.js";
+import { columnsOf, type Piece, type SplitRule, splitLargest, wholePieces } from "./split-columns.js";
 import type { SplittableWeight } from "./split-site.js";
 import { type GroupColumns, toColumns } from "./weight-columns.js";
 
@@ -80,7 +80,7 @@ export function solveActivations(
   const isSeen = moments.length > 0 && moments.every(isKnown) && rows.every((own) => own.channels === all);
   if (!isSeen) return { kind: "skipped", reason: "the channels of its input were not seen on any sample" };
   const groups = Array.from({ length: layout.groups }, (_, group) => groupOf(moments, group * channels, channels));
-  const whole = groups.map(({ columns }) => columns.map((_, source): Piece => ({ source, share: 1, offset: 0 })));
+  const whole = groups.map(wholePieces);
   const halves = [0, 1].map((half) => rows.map((own) => own.halves[half]));
   const everything = halves.flat();
   const gridOn = (values: readonly Float32Array[], pieces: readonly (readonly Piece[])[], scale: number) =>
@@ -90,11 +90,11 @@ export function solveActivations(
   const scale = gridOn(everything, split(before), before).scale;
   const pieces = split(scale);
   const powers = weightPowers({ tensor, layout });
+  // With a single run there is no other half.
+  const folds = halves[1].some((values) => values.length > 0)
+    ? [halves, [halves[1], halves[0]]]
+    : [[halves[0], halves[0]]];
   const errorOf = (own: readonly (readonly Piece[])[]) => {
-    // With a single run there is no other half.
-    const folds = halves[1].some((values) => values.length > 0)
-      ? [halves, [halves[1], halves[0]]]
-      : [[halves[0], halves[0]]];
     const errors = folds.map(([fitted, held]) =>
       foldedError(gridOn(fitted, own, scale), held, channels, own, scale, powers),
     );
@@ -132,16 +132,13 @@ function findGrid(
   groups: readonly GroupColumns[],
   { values, channels, pieces, scale }: SplitInput,
 ): ActivationGrid {
-  const count = pieces.reduce((sum, own) => sum + own.length, 0);
-  const rows = values.reduce((sum, own) => sum + own.length, 0) / (channels * pieces.length);
-  const copies = new Float32Array(rows * count);
+  const parts = flatten(pieces, channels);
+  const width = channels * pieces.length;
+  const rows = values.reduce((sum, own) => sum + own.length, 0) / width;
+  const copies = new Float32Array(rows * parts.length);
   let at = 0;
-  forEachRow(values, channels * pieces.length, (own, start) => {
-    for (const [group, parts] of pieces.entries()) {
-      for (const { source, share, offset } of parts) {
-        copies[at++] = share * own[start + group * channels + source] + offset * scale;
-      }
-    }
+  forEachRow(values, width, (own, start) => {
+    for (const { source, share, offset } of parts) copies[at++] = share * own[start + source] + offset * scale;
   });
   const extremes = groups.flatMap((group, i) =>
     columnsOf(group, 2, [scale], pieces[i]).flatMap((column) => [...column]),
@@ -160,10 +157,8 @@ function foldedError(
   scale: number,
   powers: Float64Array,
 ): number {
+  const parts = flatten(pieces, channels);
   const width = channels * pieces.length;
-  const parts = pieces.flatMap((own, group) =>
-    own.map((piece) => ({ ...piece, source: group * channels + piece.source })),
-  );
   const sums = new Float64Array(width);
   let [error, rows] = [0, 0];
   forEachRow(values, width, (own, start) => {
@@ -178,6 +173,12 @@ function foldedError(
     rows++;
   });
   return error / Math.max(rows, 1);
+}
+
+/** The pieces of all groups, one behind the other, with their sources counted over all groups. */
+function flatten(pieces: Splits["pieces"], channels: number): readonly Piece[] {
+  const sources = sourcesOf(pieces, channels);
+  return pieces.flat().map((piece, i) => ({ ...piece, source: sources[i] }));
 }
 
 function forEachRow(
