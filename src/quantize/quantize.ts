@@ -7,13 +7,13 @@ import { PatchBatch } from "../graph/patch-batch.js";
 import type { SharedConstants } from "../graph/patch-writer.js";
 import type { ValueTypes } from "../graph/value-types.js";
 import type { Range } from "../math/distribution.js";
-import { Pause } from "../math/pause.js";
 import { inMemory, type TensorStore } from "../tensor/tensor-store.js";
 import { type ActivationDemand, type ActivationSite, chooseActivations } from "./choose-activations.js";
 import type { LayerChoice, LayerPlan } from "./choose-layers.js";
 import type { Bits, Storage } from "./format.js";
 import { chooseActivationGrid } from "./grid.js";
 import { type ActivationGroup, groupActivations } from "./group-activations.js";
+import { Pause } from "./pause.js";
 import { putRounded, roundWeightToNearest, type WeightToRound, weightSqnr, weightsToRound } from "./round-weights.js";
 import { type GridParameters, writeActivations } from "./write-activations.js";
 
