@@ -63,6 +63,19 @@ const special = fc.integer({ min: 2, max: 12 }).chain((size) =>
     })),
 );
 
+/** 1 six times over, in parts that rounding joins again: exactly at it the vectors of one part drown the others. */
+const equalEigenvalues = (() => {
+  const [diagonal, column] = [
+    [1, 0, 1, 1, 0, 0, 1, 3, 1, 1, 1],
+    [1, 0, -2, 0, 0, 0, 0, 0, -2, 1, -2],
+  ];
+  const matrix = Float64Array.from({ length: 121 }, (_, at) => {
+    const [i, j] = [Math.floor(at / 11), at % 11];
+    return column[i] * column[j] + (i === j ? diagonal[i] : 0);
+  });
+  return { size: 11, matrix };
+})();
+
 describe("leadingDirections", () => {
   it("finds what can be seen by eye", () => {
     const [along, across] = leadingDirections(Float64Array.of(2, 1, 1, 2), 2, 1);
@@ -88,12 +101,11 @@ describe("leadingDirections", () => {
           for (let row = 0; row < size; row++) {
             let image = 0;
             for (let k = 0; k < size; k++) image += matrix[row * size + k] * own[k];
-            // Where many eigenvalues are zero but for rounding, their plane is found less exactly than they are.
-            expect(Math.abs(image - values[i] * own[row])).toBeLessThan(1e-8);
+            expect(Math.abs(image - values[i] * own[row])).toBeLessThan(1e-11);
           }
         }
       }),
-      { numRuns: 300 },
+      { numRuns: 300, examples: [[equalEigenvalues, 5]] },
     );
   });
 

@@ -5,6 +5,12 @@ import { createRandom } from "./random.js";
 const rounds = 3;
 
 /**
+ * How far from an eigenvalue is iterated, where the largest element is 1. Exactly at it one of several equal eigenvalues can be
+ * met so much more closely than the others that nothing of their vectors is left; from here they look alike.
+ */
+const besideValue = 16 * Number.EPSILON;
+
+/**
  * Eigenvectors of a tridiagonal matrix, each a row, at right angles to those before it, so that close eigenvalues lead to
  * different ones.
  *
@@ -20,7 +26,7 @@ export function inverseIterate(diagonal: Float64Array, beside: Float64Array, val
   const random = createRandom(0);
   for (const [index, value] of values.entries()) {
     const x = rows.subarray(index * size, (index + 1) * size);
-    const solve = factorizeShifted(diagonal, beside, value);
+    const solve = factorizeShifted(diagonal, beside, value + besideValue);
     // A start that lies in the plane of those before it would not leave it: any numbers at random do not.
     for (let i = 0; i < size; i++) x[i] = random.next() / 2 ** 32 - 0.5;
     for (let round = 0; round < rounds; round++) {
