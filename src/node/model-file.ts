@@ -268,15 +268,19 @@ function writeNewFile(path: string, chunks: readonly Chunk[], options: WriteOpti
 
 function writeChunks(file: number, chunks: readonly Chunk[]): void {
   const gathered = new Uint8Array(Math.min(gatheredBytes, totalSize(chunks)));
-  let used = 0;
+  let [used, position] = [0, 0];
+  const write = (bytes: Uint8Array) => {
+    writeRange(file, position, bytes);
+    position += bytes.byteLength;
+  };
   const flush = () => {
-    writeFully(file, gathered.subarray(0, used));
+    write(gathered.subarray(0, used));
     used = 0;
   };
   for (const chunk of chunks) {
     const bytes = bytesOfChunk(chunk);
     if (used + bytes.byteLength > gathered.byteLength) flush();
-    if (bytes.byteLength > gathered.byteLength) writeFully(file, bytes);
+    if (bytes.byteLength > gathered.byteLength) write(bytes);
     else {
       gathered.set(bytes, used);
       used += bytes.byteLength;
@@ -285,8 +289,9 @@ function writeChunks(file: number, chunks: readonly Chunk[]): void {
   flush();
 }
 
-function writeFully(file: number, bytes: Uint8Array): void {
-  let position = 0;
-  while (position < bytes.byteLength)
-    position += writeSync(file, bytes, position, Math.min(bytes.byteLength - position, 2 ** 30));
+/** One call writes less than 2 GiB, whatever it is asked for. */
+export function writeRange(file: number, offset: number, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.byteLength; ) {
+    done += writeSync(file, bytes, done, Math.min(bytes.byteLength - done, 2 ** 30), offset + done);
+  }
 }

@@ -12,6 +12,7 @@ import { cancelled, RuntimeChild } from "./runtime-child.js";
 import { openMail, TensorMail } from "./runtime-mail.js";
 import type { Mail, Named, Request, SentTensor } from "./runtime-messages.js";
 import { removeTensorFiles } from "./runtime-tensor-files.js";
+import { temporaryFilesUnavailable } from "./temporary-files.js";
 import { folderOfTensors } from "./tensors-in-place.js";
 
 export interface RuntimeOptions {
@@ -123,13 +124,10 @@ class RuntimeEngine implements Engine {
 }
 
 function makeTemporaryFolder(): string {
-  const parent = tmpdir();
   try {
-    return mkdtempSync(join(parent, "recoup-"));
+    return mkdtempSync(join(tmpdir(), "recoup-"));
   } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code;
-    const message = `temporary files cannot be kept there (${code}): set TMPDIR`;
-    throw new RecoupError("engine/unavailable", message, { file: parent }, { cause });
+    throw temporaryFilesUnavailable(cause);
   }
 }
 

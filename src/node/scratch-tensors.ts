@@ -1,11 +1,11 @@
 import { randomUUID } from "node:crypto";
-import { closeSync, openSync, rmSync, writeSync } from "node:fs";
+import { closeSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { RecoupError } from "../errors.js";
 import type { Tensor } from "../tensor/tensor.js";
 import type { TensorStore } from "../tensor/tensor-store.js";
-import { readRange } from "./model-file.js";
+import { readRange, writeRange } from "./model-file.js";
+import { temporaryFilesUnavailable } from "./temporary-files.js";
 
 /** Our choice: the codes of a network of a hundred million weights never leave memory. */
 const mostMemoryBytes = 64e6;
@@ -42,11 +42,9 @@ export class ScratchTensors implements TensorStore {
   #append(bytes: Uint8Array): number {
     const start = this.#end;
     try {
-      for (let done = 0; done < bytes.byteLength; ) {
-        done += writeSync(this.#open(), bytes, done, Math.min(bytes.byteLength - done, 2 ** 30), start + done);
-      }
+      writeRange(this.#open(), start, bytes);
     } catch (cause) {
-      throw unavailable(cause);
+      throw temporaryFilesUnavailable(cause);
     }
     this.#end += bytes.byteLength;
     return start;
@@ -65,17 +63,7 @@ const unused = new FinalizationRegistry<number>((file) => closeSync(file));
 
 function openUnnamed(): number {
   const path = join(tmpdir(), `recoup-${randomUUID()}.tmp`);
-  try {
-    const file = openSync(path, "wx+", 0o600);
-    rmSync(path);
-    return file;
-  } catch (cause) {
-    throw unavailable(cause);
-  }
-}
-
-function unavailable(cause: unknown): RecoupError {
-  const code = (cause as NodeJS.ErrnoException).code;
-  const message = `temporary files cannot be kept there (${code}): set TMPDIR`;
-  return new RecoupError("engine/unavailable", message, { file: tmpdir() }, { cause });
+  const file = openSync(path, "wx+", 0o600);
+  rmSync(path);
+  return file;
 }
