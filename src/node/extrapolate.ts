@@ -23,7 +23,7 @@ export interface RunSize {
   readonly samples: number;
   /** Samples on which the result is measured. */
   readonly measured: number;
-  /** Turns in which it is timed; -1 where it is not even opened for that. */
+  /** Turns in which it is timed. */
   readonly turns: number;
   /** Trials of targets, each fitted on some samples and tried on others; undefined where there are none. */
   readonly trials: { readonly count: number; readonly fitted: number; readonly held: number } | undefined;

@@ -84,7 +84,7 @@ export async function preflight(path: string, options: QuantizeOptions): Promise
     const { model, report } = await quantizeModel(task);
     await engine.close();
     clock.enter("measure", 0);
-    const indices = unchecked ? [] : samplesToMeasure(samples, recipe);
+    const indices = samplesToMeasure(samples, recipe);
     const [measuredMs, turnsMs]: number[][] = [[], []];
     const small = { model, path: output ?? "the quantized model" };
     if (!unchecked) {
@@ -101,7 +101,7 @@ export async function preflight(path: string, options: QuantizeOptions): Promise
     const elapsedMs = clock.finish();
     const rehearsed = { samples: chosen.run, elapsedMs, passes, skippedMs, measuredMs, turnsMs };
     const trials = trialsOf(trialCount, chosen.all);
-    const run = { samples: chosen.all, measured: indices.length, turns: unchecked ? -1 : latencyTurns, trials };
+    const run = { samples: chosen.all, measured: indices.length, turns: latencyTurns, trials };
     const ratio = chosen.all / chosen.run;
     const bytes = sizeOfModelFile(model);
     const spilledBytes = Math.max(0, Math.round(mostHeldBytes * ratio) - memory);

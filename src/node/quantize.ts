@@ -13,6 +13,7 @@ import { checkModelOutput, openDataFor, openModel } from "./model-source.js";
 import { PhaseClock, type RunPhase } from "./phase-clock.js";
 import { openRecipe, type RecipeOptions } from "./recipe-file.js";
 import { whyUnchecked } from "./room-to-run.js";
+import { cancelled } from "./runtime-child.js";
 import { createRuntimeEngine } from "./runtime-engine.js";
 import { ScratchTensors } from "./scratch-tensors.js";
 import { readShards } from "./statistics-files.js";
@@ -98,7 +99,7 @@ async function quantizeOn(engine: Engine, path: string, options: QuantizeOptions
     const store = new ScratchTensors();
     const unchecked = whyUnchecked(options.check, source);
     const onProgress = (phase: RunPhase, done: number) => {
-      if (signal?.aborted) throw new RecoupError("engine/cancelled", "cancelled");
+      if (signal?.aborted) throw cancelled();
       clock.enter(phase, done);
     };
     const run = { engine, shards, checkpoint, store, unchecked, onProgress };
