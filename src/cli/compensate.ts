@@ -26,7 +26,7 @@ export function compensateCommand(signal: AbortSignal): Command {
     .requiredOption("-o, --output <file>", "where to write the compensated model");
   return addDataOptions(command)
     .option("--steps <names>", `steps, in order: ${stepNames.join(", ")} (default: bc)`, commaList)
-    .option("--memory <size>", "activations kept in memory, others in files (default: 512MB)", byteSize("--memory"))
+    .option("--memory <size>", "activations kept in memory, others in files (default: 256MB)", byteSize("--memory"))
     .option("--threads <count>", "threads of the runtime (default: one a core)", threadCount)
     .option("--report <file>", "write a report for people, in HTML")
     .option("--json [file]", "write the report as JSON, to stdout where no file is given")
