@@ -1,6 +1,7 @@
 import type { Graph, ValueName } from "../graph/graph.js";
 import { intAttribute, isOperator, labelOf } from "../graph/node.js";
 import { valuesBehind } from "../graph/values-behind.js";
+import { groupBy } from "../math/group-by.js";
 import type { Layer } from "../operators/layer.js";
 import { sourceAxis } from "../operators/weight.js";
 import type { LayerPlan } from "../quantize/choose-layers.js";
@@ -48,7 +49,7 @@ export function splittableWeights(
     graph.nodes,
     plans.flatMap(({ layer }) => layer.node.outputs),
   );
-  for (const sharers of byWeight(plans)) {
+  for (const sharers of groupBy(plans, ({ layer }) => layer.weight).values()) {
     const described = describe(graph, sharers);
     const label =
       sharers.length === 1
@@ -65,12 +66,6 @@ export function splittableWeights(
 function labelOfWeight({ node, weightInput }: Layer): string {
   if (!isOperator(node, ...recurrentOperators)) return labelOf(node);
   return `${labelOf(node)}, ${weightInput === 1 ? "input" : "recurrent"} weights`;
-}
-
-function byWeight(plans: readonly LayerPlan[]): readonly (readonly LayerPlan[])[] {
-  const groups = new Map<ValueName, LayerPlan[]>();
-  for (const plan of plans) groups.set(plan.layer.weight, [...(groups.get(plan.layer.weight) ?? []), plan]);
-  return [...groups.values()];
 }
 
 type Described = Omit<SplittableWeight, "label"> | { readonly reason: string };

@@ -50,7 +50,8 @@ class ActivationPlanner {
   readonly #selectedFrom = new Map<ValueName, readonly ValueName[]>();
   readonly #integerOutputs = new DecidedValues((value, known) => this.#decideInteger(value, known));
   readonly #allEightBits: boolean;
-  readonly #readers = new Map<ValueName, ActivationDemand[]>();
+  readonly #productInputs: ReadonlySet<ValueName>;
+  readonly #layerInputs: ReadonlySet<ValueName>;
   /** What nobody asked for but integer kernels between layers need: 8 bits, since it is about speed, not about size. */
   readonly #carrierFormat: ActivationFormat;
 
@@ -59,13 +60,8 @@ class ActivationPlanner {
     this.#types = types;
     this.#demands = demands;
     this.#integerNodes = new Set(demands.map((demand) => demand.node));
-    for (const demand of demands) {
-      for (const value of new Set(demand.values)) {
-        const readers = this.#readers.get(value);
-        if (readers) readers.push(demand);
-        else this.#readers.set(value, [demand]);
-      }
-    }
+    this.#productInputs = new Set(demands.filter(({ isProduct }) => isProduct).flatMap(({ values }) => values));
+    this.#layerInputs = new Set(demands.filter(({ isProduct }) => !isProduct).flatMap(({ values }) => values));
     this.#carrierFormat = { bits: 8, symmetric: false, range: demands[0]?.format.range };
     // Sums, products and averages stay in float beside values below 8 bits: their operands would be rounded once more.
     this.#allEightBits = demands.every((demand) => demand.format.bits === 8);
@@ -91,8 +87,7 @@ class ActivationPlanner {
   /** Shares that only products read, in fewer bits than an even grid would need for them. */
   #spacingOf(value: ValueName, { bits, softmax = "uniform" }: ActivationFormat): Spacing {
     if (softmax === "uniform" || bits === 8 || !holdsShares(this.#graph, value)) return "uniform";
-    const readers = this.#readers.get(value) ?? [];
-    return readers.length > 0 && readers.every(({ isProduct }) => isProduct) ? softmax : "uniform";
+    return this.#productInputs.has(value) && !this.#layerInputs.has(value) ? softmax : "uniform";
   }
 
   /** Quantizes a value, and what it is made of as far up as integer kernels reach. Works without recursion. */

@@ -2,6 +2,7 @@ import type { Graph, Node, ValueName } from "../graph/graph.js";
 import type { Model } from "../graph/model.js";
 import { isOperator, labelOf } from "../graph/node.js";
 import { elementTypeOf, type ValueTypes } from "../graph/value-types.js";
+import { groupBy } from "../math/group-by.js";
 import type { FoundLayers } from "../operators/index.js";
 import type { ActivationProduct, Layer } from "../operators/layer.js";
 import { behindActivation } from "../operators/selecting.js";
@@ -48,7 +49,8 @@ export interface PlannedNetwork {
 export function chooseLayers(graph: Graph, types: ValueTypes, found: FoundLayers, wishFor: WishFor): LayerChoice {
   const skipped: { node: Node; reason: string }[] = [...found.rejected];
   const layers: LayerPlan[] = [];
-  for (const sharers of groupByWeight(found.layers)) {
+  // Layers that read one initializer share its codes, so they are decided on together.
+  for (const sharers of groupBy(found.layers, (layer) => layer.weight).values()) {
     const wished: WishedLayer[] = [];
     let obstacle: string | undefined;
     for (const layer of sharers) {
@@ -79,17 +81,6 @@ export function chooseLayers(graph: Graph, types: ValueTypes, found: FoundLayers
 interface WishedLayer {
   readonly layer: Layer;
   readonly wish: Extract<LayerWish, { kind: "quantize" }>;
-}
-
-/** Layers that read one initializer share its codes, so they are decided on together. */
-function groupByWeight(layers: readonly Layer[]): readonly (readonly Layer[])[] {
-  const groups = new Map<ValueName, Layer[]>();
-  for (const layer of layers) {
-    const group = groups.get(layer.weight);
-    if (group) group.push(layer);
-    else groups.set(layer.weight, [layer]);
-  }
-  return [...groups.values()];
 }
 
 /** The first layer's wish holds for the weight, as far as it suits all. */

@@ -1,5 +1,6 @@
 import type { ValueName } from "../graph/graph.js";
 import type { Range } from "../math/distribution.js";
+import { groupBy } from "../math/group-by.js";
 import type { ActivationSite } from "./choose-activations.js";
 import type { ActivationFormat } from "./format.js";
 import type { Spacing } from "./spacing.js";
@@ -59,14 +60,7 @@ class SharedGrids {
 
   /** Both the groups and their members in the order of the sites. */
   groups(): readonly (readonly ActivationSite[])[] {
-    const groups = new Map<ActivationSite, ActivationSite[]>();
-    for (const site of this.#sites) {
-      const root = this.#rootOf(site);
-      const group = groups.get(root);
-      if (group) group.push(site);
-      else groups.set(root, [site]);
-    }
-    return [...groups.values()];
+    return [...groupBy(this.#sites, (site) => this.#rootOf(site)).values()];
   }
 
   #rootOf(site: ActivationSite): ActivationSite {

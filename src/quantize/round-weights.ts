@@ -4,6 +4,7 @@ import type { NameSource } from "../graph/names.js";
 import type { GraphPatch } from "../graph/patch.js";
 import type { PatchBatch } from "../graph/patch-batch.js";
 import type { SharedConstants } from "../graph/patch-writer.js";
+import { groupBy } from "../math/group-by.js";
 import { toRows } from "../tensor/rows.js";
 import { float32Values, type Tensor } from "../tensor/tensor.js";
 import type { TensorStore } from "../tensor/tensor-store.js";
@@ -33,13 +34,7 @@ export function weightsToRound(
   storage: Storage,
   inputScales: ReadonlyMap<ValueName, number>,
 ): readonly WeightToRound[] {
-  const sharers = new Map<ValueName, LayerPlan[]>();
-  for (const plan of plans) {
-    const own = sharers.get(plan.layer.weight);
-    if (own) own.push(plan);
-    else sharers.set(plan.layer.weight, [plan]);
-  }
-  return [...sharers].map(([weight, own]) => {
+  return [...groupBy(plans, ({ layer }) => layer.weight)].map(([weight, own]) => {
     const [{ layer, weight: format }] = own;
     const tensor = graph.initializers.get(weight);
     if (!tensor) throw new Error(`${weight} is no initializer`);
