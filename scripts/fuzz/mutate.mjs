@@ -66,24 +66,23 @@ function splice(bytes, other, random) {
 function mutateFields(message, other, random, depth) {
   const records = cut(message);
   if (records === undefined) return flipBits(message, random);
+  const raws = records.map((one) => one.raw);
   const at = random.below(records.length);
   const record = records[at];
   const isInner = record.wireType === WireType.LengthDelimited && depth < mostDepth;
-  const own = (/** @type {number} */ i) => records[i].raw;
   if (isInner && random.below(descend.of) < descend.below && cut(record.body) !== undefined) {
     const body = mutateFields(record.body, innerOf(other, record.field, random) ?? other, random, depth + 1);
-    return join(records.map((one, i) => (i === at ? fieldOf(record.field, body) : one.raw)));
+    return join(raws.with(at, fieldOf(record.field, body)));
   }
-  const raws = records.map((one) => one.raw);
   const otherRecords = cut(other);
   switch (random.below(8)) {
     case 0:
-      return join(raws.toSpliced(at, 0, own(at)));
+      return join(raws.toSpliced(at, 0, record.raw));
     case 1:
       return join(raws.toSpliced(at, 1));
     case 2: {
       const to = random.below(records.length);
-      return join(raws.with(at, own(to)).with(to, own(at)));
+      return join(raws.with(at, raws[to]).with(to, record.raw));
     }
     case 3:
       if (otherRecords === undefined) return join(raws.toReversed());
@@ -99,7 +98,7 @@ function mutateFields(message, other, random, depth) {
     }
     default: {
       // Many of one kind.
-      const copies = Array.from({ length: random.below(100) }, () => own(at));
+      const copies = Array.from({ length: random.below(100) }, () => record.raw);
       return join(raws.toSpliced(at, 0, ...copies));
     }
   }
