@@ -8,12 +8,13 @@
  * What each figure is stands on the page that it writes.
  */
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { version as current } from "recoup";
+import { residentBytes } from "../dist/node/resident-memory.js";
 
 const { values } = parseArgs({
   options: {
@@ -50,11 +51,12 @@ if (!known) await measureAll();
 const speeds = known?.speeds ?? (await run({ part: "products" })).result;
 const peer = known?.peer ?? comparePeer();
 const machine = known ?? machineNow();
+const repeat = known?.repeat ?? Number(values.repeat);
 if (values.dry) console.log(page());
 else {
   mkdirSync("bench", { recursive: true });
   const { version, date, cores, processor, load } = machine;
-  const results = { version, date, cores, processor, load, speeds, rows, peer };
+  const results = { version, date, cores, processor, load, repeat, speeds, rows, peer };
   writeFileSync(join("bench", "results.json"), `${JSON.stringify(results, undefined, 2)}\n`);
   writeFileSync(join("bench", "README.md"), page());
 }
@@ -116,7 +118,7 @@ function machineNow() {
 
 function page() {
   const { version, date, cores, processor, load } = machine;
-  const repeats = Number(values.repeat) === 1 ? "one run each" : `the middle of ${values.repeat} runs`;
+  const repeats = repeat === 1 ? "one run each" : `the middle of ${repeat} runs`;
   return `# Benchmarks
 
 Written by \`npm run bench\` on ${date} with Recoup ${version}: ${cores} cores of ${processor}, ${repeats}. Load of the machine at the
@@ -212,7 +214,7 @@ function run(given) {
     text += chunk;
   });
   const timer = setInterval(() => {
-    peakBytes = Math.max(peakBytes, treeBytes(Number(child.pid)));
+    peakBytes = Math.max(peakBytes, residentBytes(child.pid) ?? 0);
   }, 20);
   return new Promise((resolve, reject) => {
     child.on("close", (code) => {
@@ -221,26 +223,4 @@ function run(given) {
       else reject(new Error(`ended with ${code}`));
     });
   });
-}
-
-/** Resident memory of a process and those it started. @param {number} root */
-function treeBytes(root) {
-  try {
-    const parents = new Map(
-      readdirSync("/proc")
-        .filter((name) => /^\d+$/.test(name))
-        .map((name) => [
-          Number(name),
-          Number(readFileSync(`/proc/${name}/stat`, "utf8").replace(/.*\) /s, "").split(" ")[1]),
-        ]),
-    );
-    const family = new Set([root]);
-    for (const [pid, parent] of [...parents].sort(([a], [b]) => a - b)) if (family.has(parent)) family.add(pid);
-    return [...family].reduce(
-      (sum, pid) => sum + Number(readFileSync(`/proc/${pid}/statm`, "utf8").split(" ")[1]) * 4096,
-      0,
-    );
-  } catch {
-    return 0;
-  }
 }

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
+import { childrenOf, statusBytes } from "../src/node/resident-memory.js";
 
 const lookMs = 10;
 
@@ -40,30 +40,14 @@ export function watchMemory(args: readonly string[]): Promise<Watched> {
 
 /** A process and all below it. */
 function treeOf(pid: number): readonly number[] {
-  let tasks: readonly string[] = [];
-  try {
-    tasks = readdirSync(`/proc/${pid}/task`);
-  } catch {
-    return [pid];
-  }
-  const children = tasks.flatMap((task) => read(`/proc/${pid}/task/${task}/children`).split(" ").filter(Boolean));
-  return [pid, ...children.flatMap((child) => treeOf(Number(child)))];
+  return [pid, ...(childrenOf(pid) ?? []).flatMap(treeOf)];
 }
 
 function memoryOf(pid: number): { readonly anonymous: number; readonly resident: number } {
-  const status = read(`/proc/${pid}/status`);
-  const bytes = (key: string) => 1024 * Number(new RegExp(`^${key}:\\s*(\\d+) kB$`, "m").exec(status)?.[1] ?? 0);
+  const bytes = (key: Parameters<typeof statusBytes>[1]) => statusBytes(pid, key) ?? 0;
   return { anonymous: bytes("RssAnon") + bytes("RssShmem"), resident: bytes("VmRSS") };
 }
 
 function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0);
-}
-
-function read(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
 }

@@ -1,25 +1,30 @@
 import { readdirSync, readFileSync } from "node:fs";
 
 /**
- * Resident memory of this process and those that it started.
+ * Resident memory of a process and those that it started.
  *
  * @returns bytes; undefined on systems that keep no files about processes
  */
-export function residentBytes(): number | undefined {
-  const own = residentOf(process.pid);
-  const children = childrenOf(process.pid);
+export function residentBytes(pid = process.pid): number | undefined {
+  const own = statusBytes(pid, "VmRSS");
+  const children = childrenOf(pid);
   if (own === undefined || children === undefined) return undefined;
-  return children.reduce((sum, child) => sum + (residentOf(child) ?? 0), own);
+  return children.reduce((sum, child) => sum + (statusBytes(child, "VmRSS") ?? 0), own);
 }
 
-/** Undefined for a process that has just ended too. */
-function residentOf(pid: number): number | undefined {
+/**
+ * Memory of a process by one of the keys of its status.
+ *
+ * @returns bytes; undefined for a process that has just ended too
+ */
+export function statusBytes(pid: number, key: "VmRSS" | "RssAnon" | "RssShmem"): number | undefined {
   const status = read(`/proc/${pid}/status`);
-  const [, kibibytes] = /^VmRSS:\s*(\d+) kB$/m.exec(status ?? "") ?? [];
+  const [, kibibytes] = new RegExp(`^${key}:\\s*(\\d+) kB$`, "m").exec(status ?? "") ?? [];
   return kibibytes === undefined ? undefined : Number(kibibytes) * 1024;
 }
 
-function childrenOf(pid: number): readonly number[] | undefined {
+/** @returns undefined on systems that keep no files about processes, and for a process that has ended */
+export function childrenOf(pid: number): readonly number[] | undefined {
   const tasks = `/proc/${pid}/task`;
   try {
     // Any thread may have started them; a thread that has just ended has none.
