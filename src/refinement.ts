@@ -19,7 +19,6 @@ import type { Recipe } from "./recipe/recipe.js";
 import { gptqObstacle, gptqRounding, roundingName } from "./round/gptq.js";
 import { liveRanges, rangesName } from "./round/live-ranges.js";
 import type { OpenStep, SiteLayer } from "./step/step.js";
-
 import { inMemory, type TensorStore } from "./tensor/tensor-store.js";
 import type { SiteRecord, StepResult } from "./walk/solve-sites.js";
 import { mostHeldBeside, type WalkOptions, walk } from "./walk/walk.js";
