@@ -1,11 +1,11 @@
 import { closeSync, ftruncateSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { basename } from "node:path";
-import { buildGraph, type Dimension, type Node } from "../src/graph/graph.js";
-import { type Model, makeModel } from "../src/graph/model.js";
+import type { Node } from "../src/graph/graph.js";
+import type { Model } from "../src/graph/model.js";
 import { makeNode } from "../src/graph/node.js";
 import { encodeModel, joinChunks } from "../src/onnx/model.js";
 import { float32Tensor, type Tensor } from "../src/tensor/tensor.js";
-import { someFloats } from "./models.js";
+import { makeTestModel, someFloats } from "./models.js";
 
 /** Bytes at the beginning of each tensor that are written: the rest of the file is a hole, which takes no disk. */
 const writtenBytes = 2 ** 16;
@@ -25,8 +25,8 @@ export function writeMatMulChain(path: string, layers: number, size: number): vo
     makeNode("MatMul", [i === 0 ? "x" : `r${i - 1}`, `w${i}`], [`m${i}`]),
     makeNode("Relu", [`m${i}`], [`r${i}`]),
   ]);
-  const initializers = new Map(chainOf(layers, (i) => [[`w${i}`, weight] as const]));
-  const model = modelOf(nodes, ["batch", size], `r${layers - 1}`, initializers);
+  const initializers = chainOf(layers, (i) => [[`w${i}`, weight] as const]);
+  const model = modelOf(nodes, size, `r${layers - 1}`, initializers);
   const { chunks, externalChunks } = encodeModel(model, { externalLocation: `${basename(path)}.data` });
   writeFileSync(path, joinChunks(chunks));
   const file = openSync(`${path}.data`, "w");
@@ -43,21 +43,17 @@ export function writeMatMulChain(path: string, layers: number, size: number): vo
 export const manyOf: Readonly<Record<string, (count: number) => Model>> = {
   "nodes and initializers": (count) => {
     const nodes = chainOf(count, (i) => [makeNode("Add", [i === 0 ? "x" : `v${i - 1}`, `c${i}`], [`v${i}`])]);
-    const constants = new Map(nodes.map((_, i) => [`c${i}`, float32Tensor([4], [i, 1, 2, 3])]));
-    return modelOf(
-      [...nodes, makeNode("MatMul", [`v${count - 1}`, "w"], ["y"])],
-      ["batch", 4],
-      "y",
-      new Map([...constants, ["w", someFloats([4, 4])]]),
-    );
+    const constants = nodes.map((_, i) => [`c${i}`, float32Tensor([4], [i, 1, 2, 3])] as const);
+    const last = makeNode("MatMul", [`v${count - 1}`, "w"], ["y"]);
+    return modelOf([...nodes, last], 4, "y", [...constants, ["w", someFloats([4, 4])]]);
   },
   layers: (count) => {
     const nodes = chainOf(count, (i) => [
       makeNode("MatMul", [i === 0 ? "x" : `t${i - 1}`, `w${i}`], [`m${i}`]),
       makeNode("Tanh", [`m${i}`], [`t${i}`]),
     ]);
-    const initializers = new Map(chainOf(count, (i) => [[`w${i}`, someFloats([4, 4], i + 1)] as const]));
-    return modelOf(nodes, ["batch", 4], `t${count - 1}`, initializers);
+    const initializers = chainOf(count, (i) => [[`w${i}`, someFloats([4, 4], i + 1)] as const]);
+    return modelOf(nodes, 4, `t${count - 1}`, initializers);
   },
   "readers of a value": (count) => {
     const readers = chainOf(count, (i) => [makeNode(i % 2 ? "Relu" : "Neg", ["h"], [`v${i}`])]);
@@ -66,15 +62,15 @@ export const manyOf: Readonly<Record<string, (count: number) => Model>> = {
       readers.map((node) => node.outputs[0]),
       ["y"],
     );
-    const initializers = new Map([["w", someFloats([4, 4])]]);
-    return modelOf([makeNode("MatMul", ["x", "w"], ["h"]), ...readers, joined], ["batch", 4], "y", initializers);
+    const first = makeNode("MatMul", ["x", "w"], ["h"]);
+    return modelOf([first, ...readers, joined], 4, "y", [["w", someFloats([4, 4])]]);
   },
   "readers of a weight": (count) => {
     const nodes = chainOf(count, (i) => [
       makeNode("MatMul", [i === 0 ? "x" : `t${i - 1}`, "w"], [`m${i}`]),
       makeNode("Tanh", [`m${i}`], [`t${i}`]),
     ]);
-    return modelOf(nodes, ["batch", 4], `t${count - 1}`, new Map([["w", someFloats([4, 4])]]));
+    return modelOf(nodes, 4, `t${count - 1}`, [["w", someFloats([4, 4])]]);
   },
 };
 
@@ -82,20 +78,18 @@ function chainOf<Item>(length: number, link: (i: number) => readonly Item[]): re
   return Array.from({ length }, (_, i) => link(i)).flat();
 }
 
+/** @param size of the last axis of the input, x */
 function modelOf(
   nodes: readonly Node[],
-  shape: readonly Dimension[],
+  size: number,
   output: string,
-  initializers: ReadonlyMap<string, Tensor>,
+  initializers: readonly (readonly [string, Tensor])[],
 ): Model {
-  const type = { kind: "tensor", elementType: "float32", shape } as const;
-  const graph = buildGraph({
-    name: "large",
-    inputs: [{ name: "x", type }],
-    outputs: [{ name: output, type }],
+  return makeTestModel({
+    feeds: { x: someFloats([1, size]) },
+    shapes: { x: ["batch", size] },
     nodes,
-    initializers,
-    valueInfo: new Map(),
-  });
-  return makeModel(graph, { irVersion: 8, opsets: new Map([["", 17]]) });
+    outputs: [output],
+    initializers: Object.fromEntries(initializers),
+  }).model;
 }
