@@ -17,7 +17,7 @@ export function createProgram(signal: AbortSignal): Command {
     .addHelpText(
       "after",
       `
-Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted (143 by SIGTERM).
 
 Example:
   recoup quantize model.onnx -o small.onnx --data pictures/ --weights 4 --steps bc`,
