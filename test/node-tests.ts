@@ -5,7 +5,8 @@ import type { Model } from "../src/graph/model.js";
 import { noExternalData } from "../src/onnx/external-data.js";
 import { readTensor } from "../src/onnx/tensor.js";
 import { bodyOf, cutRecords } from "../src/onnx/wire.js";
-import { float64Values, type Tensor } from "../src/tensor/tensor.js";
+import { float64Values } from "../src/tensor/tensor.js";
+import { typedArrayOf } from "../src/tensor/typed-array.js";
 import { sharedFolder, sharedPath } from "./shared.js";
 
 /** What stock onnxruntime makes of one of the standard's node tests. */
@@ -88,26 +89,8 @@ function readValue(name: string, kind: "input" | "output", i: number): RuntimeTe
     );
   }
   // Types without an array of their own are refused by the runtime, in its own words.
-  return new RuntimeTensor(tensor.type as "float32", arrayOf(tensor) as Float32Array, tensor.shape);
-}
-
-const arrays = {
-  float32: Float32Array,
-  float64: Float64Array,
-  float16: Uint16Array,
-  int16: Int16Array,
-  uint16: Uint16Array,
-  int32: Int32Array,
-  uint32: Uint32Array,
-  int64: BigInt64Array,
-  uint64: BigUint64Array,
-  int8: Int8Array,
-} as const;
-
-function arrayOf(tensor: Tensor): ArrayBufferView {
-  const bytes = new Uint8Array(tensor.bytes());
-  const array = arrays[tensor.type as keyof typeof arrays] ?? Uint8Array;
-  return new array(bytes.buffer, 0, bytes.byteLength / array.BYTES_PER_ELEMENT);
+  const data = typedArrayOf(tensor.type, tensor.bytes()) ?? tensor.bytes();
+  return new RuntimeTensor(tensor.type as "float32", data as Float32Array, tensor.shape);
 }
 
 /** At most this, absolute or relative to the expected value. */

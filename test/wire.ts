@@ -147,6 +147,7 @@ export function functionOf(
     readonly defaults?: readonly Uint8Array[];
     readonly opset?: number;
   },
+  ...rest: readonly Uint8Array[]
 ): Bytes {
   const { inputs = [], outputs = [], nodes, attributes = [], defaults = [], opset: version = 17 } = parts;
   return bytes(
@@ -156,10 +157,11 @@ export function functionOf(
     ...inputs.map((input) => text(4, input)),
     ...outputs.map((output) => text(5, output)),
     ...attributes.map((attribute) => text(6, attribute)),
-    ...defaults.map((attribute) => bytes(11, unwrap(hex(attribute)))),
-    ...nodes.map((node) => bytes(7, unwrap(hex(node)))),
+    ...defaults.map((attribute) => bytes(11, unwrap(attribute))),
+    concatAll(nodes.map((node) => bytes(7, unwrap(node)))),
     bytes(9, text(1, ""), number(2, version)),
     bytes(9, text(1, "local"), number(2, 1)),
+    ...rest,
   );
 }
 
@@ -207,9 +209,9 @@ export function fieldsOf(message: Uint8Array): readonly { readonly field: number
   return fields;
 }
 
-/** The body of a field that has a length, as `fieldsOf` gives it. */
-export function unwrap(raw: string): Uint8Array {
-  const field = Uint8Array.from(Buffer.from(raw, "hex"));
+/** The body of a field that has a length; its bytes, or their text as `fieldsOf` gives it. */
+export function unwrap(raw: Uint8Array | string): Uint8Array {
+  const field = typeof raw === "string" ? Uint8Array.from(Buffer.from(raw, "hex")) : raw;
   let position = 0;
   for (let varints = 0; varints < 2; position++) if (field[position] < 128) varints++;
   return field.subarray(position);

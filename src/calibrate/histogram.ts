@@ -5,6 +5,7 @@ import { clamp } from "../math/round.js";
 import { strides } from "../math/strides.js";
 import { fromFloat16 } from "../tensor/half.js";
 import { bytesOf, type Tensor } from "../tensor/tensor.js";
+import { aligned } from "../tensor/typed-array.js";
 import { malformed } from "./encoding.js";
 import { ProbeWriter } from "./probe-writer.js";
 import type { Probe, Statistic, Tap } from "./statistic.js";
@@ -37,10 +38,7 @@ export class HistogramStatistic implements Statistic<Distribution> {
   }
 
   update([values]: readonly Tensor[]): void {
-    const bytes = values.bytes();
-    // Bytes may start at an odd place of their buffer.
-    const aligned = bytes.byteOffset % 2 === 0 ? bytes : bytes.slice();
-    const codes = new Uint16Array(aligned.buffer, aligned.byteOffset, aligned.length / 2);
+    const codes = new Uint16Array(...aligned(values.bytes(), Uint16Array.BYTES_PER_ELEMENT));
     const counts = this.#counts;
     for (let i = 0; i < codes.length; i++) counts[codes[i]]++;
   }

@@ -10,7 +10,6 @@ import {
   floatValue,
   functionOf,
   graphField,
-  hex,
   initializerOf,
   littleEndian,
   modelOf,
@@ -20,7 +19,6 @@ import {
   referenceTo,
   tensorOf,
   text,
-  unwrap,
 } from "../../test/wire.js";
 import type { Feeds } from "../engine/engine.js";
 import { subgraphsOf } from "../graph/graph.js";
@@ -256,7 +254,7 @@ describe("inlineFunctions", () => {
 
   it("takes a call of an overload for that of the function with it", async () => {
     const functions = ["Neg", "Abs"].map((opType) =>
-      concatOverload(functionOf("F", { inputs: ["a"], outputs: ["y"], nodes: [nodeOf(opType, ["a"], ["y"])] }), opType),
+      functionOf("F", { inputs: ["a"], outputs: ["y"], nodes: [nodeOf(opType, ["a"], ["y"])] }, text(13, opType)),
     );
     const model = build([callOf("F", ["x"], ["y"], text(8, "Abs"))], ["y"], ...functions);
     const { graph } = inlineFunctions(model, all).model;
@@ -277,8 +275,3 @@ describe("inlineFunctions", () => {
     expect(again.graph.nodes.map((node) => node.inputs)).toEqual([["x", "w1"], ["h/m"], ["h", "w2"], ["y/m"]]);
   });
 });
-
-/** A function with its field `overload`. */
-function concatOverload(stored: Uint8Array, overload: string): Uint8Array {
-  return bytes(25, unwrap(hex(stored)), text(13, overload));
-}

@@ -1,9 +1,9 @@
 import { RecoupError } from "../errors.js";
-import { buildGraph, type Graph, type Node, subgraphsOf, type ValueName } from "../graph/graph.js";
+import { buildGraph, type Graph, type Node, type ValueName } from "../graph/graph.js";
 import { functionKey, functionOf, type LocalFunction, type Model, makeModel, opsetOf } from "../graph/model.js";
 import { createNameSource, type NameSource } from "../graph/names.js";
 import { labelOf, makeNode } from "../graph/node.js";
-import { mapSubgraphs } from "../graph/subgraphs.js";
+import { mapSubgraphs, nodesIn } from "../graph/subgraphs.js";
 import { deepestBody, mostNodes } from "../onnx/limits.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { constantTensor } from "./constant-tensor.js";
@@ -30,17 +30,16 @@ const name = "inline-functions";
  * @throws RecoupError `onnx/limit` where the nodes would be more than `mostNodes` or bodies deeper than `deepestBody`
  */
 export function inlineFunctions(model: Model, isWanted: (called: LocalFunction) => boolean): Inlined {
-  const wanted = [...model.functions.values()].filter(isWanted);
-  const nothing = { model, step: { name, changed: [], skipped: [] } };
-  if (wanted.length === 0) return nothing;
+  const wanted: ReadonlySet<LocalFunction> = new Set([...model.functions.values()].filter(isWanted));
+  if (wanted.size === 0) return { model, step: { name, changed: [], skipped: [] } };
   const skipped = new Map<LocalFunction, string>();
   const raised = raiseForFunctions(model, wanted, skipped);
-  const inliner = new Inliner(raised, new Set(wanted.filter((called) => !skipped.has(called))), skipped);
+  const inliner = new Inliner(raised, new Set([...wanted].filter((called) => !skipped.has(called))), skipped);
   const graph = inliner.writeOut(raised.graph);
   const step = {
     name,
     changed: inliner.changed,
-    skipped: [...skipped].map(([called, reason]) => ({ node: keyOf(called), reason })),
+    skipped: [...skipped].map(([called, reason]) => ({ node: functionKey(called), reason })),
   };
   if (inliner.changed.length === 0) return { model, step };
   const whole = buildGraph({ ...graph, initializers: new Map([...graph.initializers, ...inliner.initializers]) });
@@ -49,14 +48,20 @@ export function inlineFunctions(model: Model, isWanted: (called: LocalFunction) 
 }
 
 /** A function may be written in a newer operator set than the model. */
-function raiseForFunctions(model: Model, wanted: readonly LocalFunction[], skipped: Map<LocalFunction, string>): Model {
-  const newest = Math.max(...wanted.map((called) => called.opsets.get("") ?? 0));
-  const isNewer = (called: LocalFunction) => (called.opsets.get("") ?? 0) > opsetOf(model);
+function raiseForFunctions(
+  model: Model,
+  wanted: ReadonlySet<LocalFunction>,
+  skipped: Map<LocalFunction, string>,
+): Model {
+  const versionOf = ({ opsets }: LocalFunction) => opsets.get("") ?? 0;
+  let newest = 0;
+  for (const called of wanted) newest = Math.max(newest, versionOf(called));
   if (newest === 0 || (model.opsets.has("") && newest <= opsetOf(model))) return model;
   try {
     return raiseOpset(model, newest);
   } catch (error) {
-    for (const called of wanted.filter(isNewer)) skipped.set(called, reasonOf(error));
+    const reason = reasonOf(error);
+    for (const called of wanted) if (versionOf(called) > opsetOf(model)) skipped.set(called, reason);
     return model;
   }
 }
@@ -70,6 +75,8 @@ class Inliner {
   readonly #wanted: Set<LocalFunction>;
   readonly #skipped: Map<LocalFunction, string>;
   readonly #names: NameSource;
+  /** The domains of the model's own functions. */
+  readonly #domains: ReadonlySet<string>;
   /** The names of constants that a function's calls share. */
   readonly #shared = new Map<Tensor, ValueName>();
   #nodes = 0;
@@ -79,6 +86,7 @@ class Inliner {
     this.#wanted = wanted;
     this.#skipped = skipped;
     this.#names = createNameSource(model.graph);
+    this.#domains = new Set([...model.functions.values()].map(({ domain }) => domain));
     this.opsets = new Map(model.opsets);
   }
 
@@ -107,7 +115,7 @@ class Inliner {
     if (body === undefined) return undefined;
     this.#nodes += body.nodes.length + 1;
     if (this.#nodes > mostNodes) throw limit(`would be more than ${mostNodes} nodes`, labelOf(call));
-    this.changed.push(`${labelOf(call)}: call of ${keyOf(called)} became ${body.nodes.length} nodes`);
+    this.changed.push(`${labelOf(call)}: call of ${functionKey(called)} became ${body.nodes.length} nodes`);
     const prefix = `${labelOf(call)}/`;
     const scope = new Map<ValueName, ValueName>([["", ""]]);
     for (const [i, { name: parameter }] of body.inputs.entries()) scope.set(parameter, call.inputs[i] ?? "");
@@ -146,9 +154,8 @@ class Inliner {
   #importOpset(domain: string, version: number): void {
     if (domain === "") return;
     const known = this.opsets.get(domain);
-    const isOnlyFunctions = [...this.#model.functions.values()].some((called) => called.domain === domain);
     if (known === undefined) this.opsets.set(domain, version);
-    else if (known !== version && !isOnlyFunctions) {
+    else if (known !== version && !this.#domains.has(domain)) {
       throw new RecoupError("onnx/unsupported", `imports ${domain} ${version}, and the model ${known}`);
     }
   }
@@ -175,25 +182,20 @@ class Inliner {
 function withoutUncalled(
   graph: Graph,
   functions: Model["functions"],
-  wanted: readonly LocalFunction[],
+  wanted: ReadonlySet<LocalFunction>,
 ): Model["functions"] {
   const called = new Set<LocalFunction>();
-  const open = [graph, ...[...functions.values()].filter((kept) => !wanted.includes(kept)).map(({ body }) => body)];
+  const open = [graph, ...[...functions.values()].filter((kept) => !wanted.has(kept)).map(({ body }) => body)];
   for (let next = open.pop(); next !== undefined; next = open.pop()) {
-    for (const node of next.nodes) {
+    for (const node of nodesIn(next)) {
       const found = functionOf(functions, node);
       if (found && !called.has(found)) {
         called.add(found);
         open.push(found.body);
       }
-      open.push(...subgraphsOf(node));
     }
   }
-  return new Map([...functions].filter(([, kept]) => called.has(kept) || !wanted.includes(kept)));
-}
-
-function keyOf(called: LocalFunction): string {
-  return functionKey(called.domain, called.name, called.overload);
+  return new Map([...functions].filter(([, kept]) => called.has(kept) || !wanted.has(kept)));
 }
 
 function reasonOf(error: unknown): string {

@@ -1,6 +1,7 @@
 import { RecoupError } from "../errors.js";
 import { bitsOf, type ElementType, isFloatType } from "../tensor/element-type.js";
 import { bytesOf, floatTensor, type Tensor, tensorFromBytes } from "../tensor/tensor.js";
+import { arrayTypeOf } from "../tensor/typed-array.js";
 
 /**
  * A tensor of the element type that a model asks for.
@@ -25,8 +26,9 @@ export function tensorOf(
   if (boolean !== undefined) throw refuse(boolean);
   const numbers = values as readonly number[];
   if (isFloatType(type)) return floatTensor(type, shape, numbers);
-  const array = integerArray(type, numbers.length);
-  if (!array) throw new RecoupError("data/mismatch", `takes ${type}, which cannot be given as numbers`, { field });
+  const arrayType = arrayTypeOf(type);
+  if (!arrayType) throw new RecoupError("data/mismatch", `takes ${type}, which cannot be given as numbers`, { field });
+  const array = new arrayType(numbers.length);
   const [lowest, highest] = limitsOf(type);
   for (const [i, value] of numbers.entries()) {
     if (!Number.isSafeInteger(value) || value < lowest || value > highest) throw refuse(value);
@@ -34,29 +36,6 @@ export function tensorOf(
     else array[i] = value;
   }
   return tensorFromBytes(type, shape, bytesOf(array));
-}
-
-function integerArray(type: ElementType, length: number) {
-  switch (type) {
-    case "int8":
-      return new Int8Array(length);
-    case "uint8":
-      return new Uint8Array(length);
-    case "int16":
-      return new Int16Array(length);
-    case "uint16":
-      return new Uint16Array(length);
-    case "int32":
-      return new Int32Array(length);
-    case "uint32":
-      return new Uint32Array(length);
-    case "int64":
-      return new BigInt64Array(length);
-    case "uint64":
-      return new BigUint64Array(length);
-    default:
-      return undefined;
-  }
 }
 
 function limitsOf(type: ElementType): readonly [number, number] {

@@ -1,6 +1,7 @@
 import { RecoupError } from "../errors.js";
 import type { ElementType } from "../tensor/element-type.js";
 import type { Tensor } from "../tensor/tensor.js";
+import { needsFirst } from "./needs-first.js";
 
 export type ValueName = string;
 
@@ -172,38 +173,14 @@ function indexProducers(parts: GraphParts, inputs: ReadonlySet<ValueName>): Map<
   return producers;
 }
 
-/** Each node goes after the producers of what it reads; apart from that the order stays. Works without recursion. */
+/** Each node goes after the producers of what it reads; apart from that the order stays. */
 function sortNodes(nodes: readonly Node[], producers: ReadonlyMap<ValueName, Node>): readonly Node[] {
   if (areSorted(nodes, producers)) return nodes;
-  const sorted: Node[] = [];
-  const state = new Map<Node, "open" | "done">();
-  for (const root of nodes) {
-    const stack = [root];
-    while (stack.length > 0) {
-      const node = stack[stack.length - 1];
-      if (state.get(node) === "done") {
-        stack.pop();
-        continue;
-      }
-      const waiting = [...readsOf(node)]
-        .map((value) => producers.get(value))
-        .filter((producer) => producer !== undefined && state.get(producer) !== "done") as Node[];
-      if (waiting.length === 0) {
-        state.set(node, "done");
-        sorted.push(node);
-        stack.pop();
-        continue;
-      }
-      state.set(node, "open");
-      const looping = waiting.find((producer) => state.get(producer) === "open");
-      if (looping) {
-        const field = looping.name || looping.outputs[0];
-        throw new RecoupError("graph/invalid", "is part of a cycle", { field });
-      }
-      for (const producer of waiting.reverse()) stack.push(producer);
-    }
-  }
-  return sorted;
+  const producersOf = (node: Node) =>
+    [...readsOf(node)].map((value) => producers.get(value)).filter((producer) => producer !== undefined);
+  return needsFirst(nodes, producersOf, ({ name, outputs }) => {
+    return new RecoupError("graph/invalid", "is part of a cycle", { field: name || outputs[0] });
+  });
 }
 
 function areSorted(nodes: readonly Node[], producers: ReadonlyMap<ValueName, Node>): boolean {

@@ -30,14 +30,17 @@ export interface LocalFunction {
 }
 
 /** What a function is called by; the standard's domain has two names. */
-export function functionKey(domain: string, name: string, overload = ""): string {
+export function functionKey({ domain, name, overload }: Pick<LocalFunction, "domain" | "name" | "overload">): string {
   const owner = domain === "ai.onnx" ? "" : domain;
   return `${owner}::${name}${overload === "" ? "" : `::${overload}`}`;
 }
 
 /** The function that a node calls; undefined for an operator. */
-export function functionOf(functions: Model["functions"], node: Node): LocalFunction | undefined {
-  return functions.get(functionKey(node.domain, node.opType, node.overload));
+export function functionOf(
+  functions: Model["functions"],
+  { domain, opType, overload = "" }: Node,
+): LocalFunction | undefined {
+  return functions.get(functionKey({ domain, name: opType, overload }));
 }
 
 /** The same model around a changed graph. */

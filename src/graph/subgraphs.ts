@@ -1,5 +1,13 @@
 import { type Attribute, type Graph, type Node, subgraphsOf } from "./graph.js";
 
+/** The nodes of a graph and of the bodies in it. */
+export function* nodesIn(graph: Graph): Generator<Node> {
+  for (const node of graph.nodes) {
+    yield node;
+    for (const body of subgraphsOf(node)) yield* nodesIn(body);
+  }
+}
+
 /** The node with each of its bodies replaced; the node itself where every body stayed the same object. */
 export function mapSubgraphs(node: Node, change: (body: Graph) => Graph): Node {
   const bodies = subgraphsOf(node);

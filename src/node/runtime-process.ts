@@ -12,6 +12,7 @@ import { RecoupError } from "../errors.js";
 import type { Value } from "../graph/graph.js";
 import type { ElementType } from "../tensor/element-type.js";
 import { bytesOf } from "../tensor/tensor.js";
+import { typedArrayOf } from "../tensor/typed-array.js";
 import { openMail, TensorMail } from "./runtime-mail.js";
 import type { Envelope, Named, Reply, Request, SentTensor } from "./runtime-messages.js";
 import { TensorFiles } from "./runtime-tensor-files.js";
@@ -218,21 +219,6 @@ function toValue(metadata: InferenceSession.ValueMetadata): Value {
   return { name: metadata.name, type: { kind: "tensor", elementType, shape } };
 }
 
-const arrayTypes = {
-  float32: Float32Array,
-  float64: Float64Array,
-  float16: Uint16Array,
-  int8: Int8Array,
-  uint8: Uint8Array,
-  int16: Int16Array,
-  uint16: Uint16Array,
-  int32: Int32Array,
-  uint32: Uint32Array,
-  int64: BigInt64Array,
-  uint64: BigUint64Array,
-  bool: Uint8Array,
-} as const;
-
 /** What a session is fed. A held tensor may be fed by several names: it is read once. */
 function toFeeds(tensors: Named<SentTensor | HeldTensor>): Named<RuntimeTensor> {
   const read = new Map<number, RuntimeTensor>();
@@ -252,14 +238,9 @@ function fromHeld(name: string, id: number): RuntimeTensor {
 }
 
 function toRuntime(name: string, tensor: SentTensor): RuntimeTensor {
-  const arrayType = arrayTypes[tensor.type as keyof typeof arrayTypes];
-  if (!arrayType) throw new Error(`${name}: a ${tensor.type} tensor cannot be fed`);
   const bytes = tensor.bytes.byteOffset % 8 === 0 ? tensor.bytes : new Uint8Array(tensor.bytes);
-  const data = new arrayType(
-    bytes.buffer as ArrayBuffer,
-    bytes.byteOffset,
-    bytes.byteLength / arrayType.BYTES_PER_ELEMENT,
-  );
+  const data = typedArrayOf(tensor.type, bytes);
+  if (!data) throw new Error(`${name}: a ${tensor.type} tensor cannot be fed`);
   return new RuntimeTensor(tensor.type as "float32", data as Float32Array, tensor.shape);
 }
 

@@ -27,7 +27,7 @@ export function readFunction(message: Uint8Array, path: string, reading: Reading
     name: decodeText(proto.name),
     overload: decodeText(proto.overload),
   };
-  const key = functionKey(named.domain, named.name, named.overload);
+  const key = functionKey(named);
   const readBody = (body: Uint8Array, bodyPath: string) => readGraph(body, bodyPath, reading, 1);
   const parameter = (name: Uint8Array): Value => ({ name: decodeText(name), type: { kind: "other" } });
   const required = proto.attribute.map((name): [string, Attribute | undefined] => [decodeText(name), undefined]);

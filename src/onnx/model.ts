@@ -207,7 +207,7 @@ function readFunctions(records: readonly WireRecord[], reading: Reading): Readon
   const functions = new Map<string, LocalFunction>();
   for (const [i, record] of records.entries()) {
     const found = readFunction(bodyOf(record, "functions"), `functions[${i}]`, reading);
-    const key = functionKey(found.domain, found.name, found.overload);
+    const key = functionKey(found);
     if (functions.has(key)) throw new RecoupError("graph/invalid", "is the name of two functions", { field: key });
     functions.set(key, found);
   }

@@ -1,5 +1,6 @@
-import { type Graph, type Node, subgraphsOf } from "../graph/graph.js";
+import type { Node } from "../graph/graph.js";
 import { functionOf, type LocalFunction, type Model } from "../graph/model.js";
+import { nodesIn } from "../graph/subgraphs.js";
 
 /**
  * The model's own functions in which some nodes stand, also where they stand in bodies or in functions that these call.
@@ -28,12 +29,4 @@ function listIn<Key, Entry>(lists: Map<Key, Entry[]>, key: Key): Entry[] {
   const known = lists.get(key) ?? [];
   lists.set(key, known);
   return known;
-}
-
-/** The nodes of a graph and of the bodies in it. */
-function* nodesIn(graph: Graph): Generator<Node> {
-  for (const node of graph.nodes) {
-    yield node;
-    for (const body of subgraphsOf(node)) yield* nodesIn(body);
-  }
 }

@@ -1,7 +1,8 @@
 import { RecoupError } from "../errors.js";
-import { bitsOf, bytesFor, type ElementType } from "./element-type.js";
+import { bitsOf, bytesFor, type ElementType, isFloatType } from "./element-type.js";
 import { fromBfloat16, fromFloat16, toBfloat16, toFloat16 } from "./half.js";
 import { elementCount } from "./shape.js";
+import { aligned, typedArrayOf } from "./typed-array.js";
 
 /**
  * A tensor of any element type. The bytes may stand in memory, in a file that has not been read yet, or in a form that
@@ -107,33 +108,12 @@ export function float64Values(tensor: Tensor): Float64Array {
  * @throws RecoupError `onnx/tensor` for a type that is no integer type
  */
 export function integerValues(tensor: Tensor): number[] {
+  const { type } = tensor;
   const bytes = tensor.bytes();
-  switch (tensor.type) {
-    case "int8":
-      return Array.from(new Int8Array(...aligned(bytes, 1)));
-    case "uint8":
-    case "bool":
-      return Array.from(bytes);
-    case "int16":
-      return Array.from(new Int16Array(...aligned(bytes, 2)));
-    case "uint16":
-      return Array.from(new Uint16Array(...aligned(bytes, 2)));
-    case "int32":
-      return Array.from(new Int32Array(...aligned(bytes, 4)));
-    case "uint32":
-      return Array.from(new Uint32Array(...aligned(bytes, 4)));
-    case "int64":
-      return Array.from(new BigInt64Array(...aligned(bytes, 8)), Number);
-    case "uint64":
-      return Array.from(new BigUint64Array(...aligned(bytes, 8)), Number);
-    case "int4":
-    case "uint4":
-    case "int2":
-    case "uint2":
-      return unpackSmall(tensor, bytes);
-    default:
-      throw new RecoupError("onnx/tensor", `${tensor.type} is no integer type`);
-  }
+  if (type === "int4" || type === "uint4" || type === "int2" || type === "uint2") return unpackSmall(tensor, bytes);
+  const array = isFloatType(type) ? undefined : typedArrayOf(type, bytes);
+  if (array === undefined) throw new RecoupError("onnx/tensor", `${type} is no integer type`);
+  return Array.from<number | bigint, number>(array, Number);
 }
 
 /** A whole number as int64. Beyond the limits it becomes the limit: "to the end" is 2^63 - 1, as a number 2^63. */
@@ -145,12 +125,6 @@ export function toInt64(value: number): bigint {
 /** The bytes behind a typed array, without a copy. Every machine that runs JavaScript engines today is little endian. */
 export function bytesOf(array: ArrayBufferView): Uint8Array {
   return new Uint8Array(array.buffer as ArrayBuffer, array.byteOffset, array.byteLength);
-}
-
-/** Views of a file are at any address; typed arrays are not: copy where they must be. `slice` of a Node buffer copies nothing. */
-function aligned(bytes: Uint8Array, size: number): [ArrayBuffer, number, number] {
-  const source = bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes);
-  return [source.buffer as ArrayBuffer, source.byteOffset, source.byteLength / size];
 }
 
 function unpackSmall(tensor: Tensor, bytes: Uint8Array): number[] {
