@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { mkdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Engine, Feeds, HeldTensor, OpenOptions, RunFeeds, RunResult, Session } from "../engine/engine.js";
@@ -42,7 +43,7 @@ export function createRuntimeEngine(options: RuntimeOptions = {}): Engine {
 class RuntimeEngine implements Engine {
   readonly name = "onnxruntime-node";
   readonly #options: RuntimeOptions;
-  readonly #folder = makeTemporaryFolder();
+  readonly #folder = join(tmpdir(), `recoup-${randomBytes(8).toString("hex")}`);
   readonly #mail = new TensorMail(this.#folder, "feeds ");
   readonly #cleanUp = () => {
     this.#process?.end();
@@ -55,9 +56,16 @@ class RuntimeEngine implements Engine {
 
   constructor(options: RuntimeOptions) {
     this.#options = options;
-    process.once("exit", this.#cleanUp);
-    // It takes a while to start, in which a model can be read.
+    // It takes a while to start, in which a model can be read. And it cleans up behind a tool that is killed: there is no
+    // folder without it.
     if (!options.signal?.aborted) this.#runtime();
+    try {
+      mkdirSync(this.#folder, { mode: 0o700 });
+    } catch (cause) {
+      this.#process?.end();
+      throw temporaryFilesUnavailable(cause);
+    }
+    process.once("exit", this.#cleanUp);
   }
 
   async open(model: Model, options: OpenOptions = {}): Promise<Session> {
@@ -120,14 +128,6 @@ class RuntimeEngine implements Engine {
       this.#process = new RuntimeChild([this.#folder, ...numbers.map(String)], this.#options.signal);
     }
     return this.#process;
-  }
-}
-
-function makeTemporaryFolder(): string {
-  try {
-    return mkdtempSync(join(tmpdir(), "recoup-"));
-  } catch (cause) {
-    throw temporaryFilesUnavailable(cause);
   }
 }
 
