@@ -46,8 +46,8 @@ class RuntimeEngine implements Engine {
   readonly #folder = join(tmpdir(), `recoup-${randomBytes(8).toString("hex")}`);
   readonly #mail = new TensorMail(this.#folder, "feeds ");
   readonly #cleanUp = () => {
-    this.#process?.end();
-    rmSync(this.#folder, { recursive: true, force: true });
+    this.#end();
+    this.#removeFolder();
   };
   #process: RuntimeChild | undefined;
   #processes = 0;
@@ -113,9 +113,23 @@ class RuntimeEngine implements Engine {
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    await this.#process?.end();
+    await this.#end();
     process.off("exit", this.#cleanUp);
-    this.#cleanUp();
+    this.#removeFolder();
+  }
+
+  /** The folder goes first: it must not outlive a tool that is killed right now, and its process sees to that. */
+  #end(): Promise<void> | undefined {
+    try {
+      this.#removeFolder();
+    } catch {
+      // The process still writes into it; it goes when the process is gone.
+    }
+    return this.#process?.end();
+  }
+
+  #removeFolder(): void {
+    rmSync(this.#folder, { recursive: true, force: true });
   }
 
   #runtime(): RuntimeChild {

@@ -49,6 +49,15 @@ function runtimePid(): number {
 
 const isRunning = (pid: number) => existsSync(`/proc/${pid}`);
 
+/** The process reads the question and sends its answer before it sees that nobody is there any more. */
+const killedWhileAnswered = `
+  const { execSync } = await import("node:child_process");
+  const [pid] = execSync("pgrep -P " + process.pid + " -f runtime-process").toString().split("\\n");
+  process.kill(pid, "SIGSTOP");
+  engine.release([]);
+  execSync("(sleep 0.2; kill -CONT " + pid + ") >&- 2>&- &");
+  process.kill(process.pid, "SIGKILL")`;
+
 async function until(condition: () => boolean): Promise<void> {
   for (let i = 0; i < 500 && !condition(); i++) await sleep(10);
   expect(condition()).toBe(true);
@@ -171,7 +180,8 @@ describe("what it leaves behind", () => {
     const program = `
       import { readModelFile } from ${JSON.stringify(join(dist, "model-file.js"))};
       import { createRuntimeEngine } from ${JSON.stringify(join(dist, "runtime-engine.js"))};
-      await createRuntimeEngine().open(readModelFile(${JSON.stringify(path)}));
+      const engine = createRuntimeEngine();
+      await engine.open(readModelFile(${JSON.stringify(path)}));
       ${then};`;
     const child = spawn(process.execPath, ["--input-type=module", "-e", program], { stdio: "ignore" });
     await new Promise((done) => child.once("close", done));
@@ -183,6 +193,7 @@ describe("what it leaves behind", () => {
     ["ends without closing it", "process.exit(0)"],
     ["breaks down", "throw new Error('broken')"],
     ["is killed", "process.kill(process.pid, 'SIGKILL')"],
+    ["is killed while it is answered", killedWhileAnswered],
   ])("has no files left where the tool %s", async (_about, then) => {
     await runProgram(then);
   });

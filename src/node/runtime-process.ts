@@ -41,7 +41,8 @@ interface Held {
 process.on("message", async (message) => {
   const { id, body } = message as Envelope<Request>;
   const reply = await answer(body).catch(failed);
-  process.send?.({ id, body: reply } satisfies Envelope<Reply>);
+  // What cannot be told comes from a tool that is gone: the write may find that before the channel says so.
+  process.send?.({ id, body: reply } satisfies Envelope<Reply>, (error: Error | null) => error && leave());
   collectGarbage();
 });
 // The tool is gone, perhaps killed before it could clean up.
