@@ -60,11 +60,11 @@ export const blockOptions = {
   },
   kernel: {
     kind: "number",
-    help: "kernel of the correction of maps, odd",
+    help: "kernel of the correction of maps",
     default: 1,
     least: 1,
     most: 7,
-    isWhole: true,
+    isOdd: true,
   },
   groups: {
     kind: "number",

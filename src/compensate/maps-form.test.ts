@@ -70,6 +70,13 @@ describe("mapsForm", () => {
     expect(formOf(nodes, [null, null], [null, null])).toEqual({ reason: "the size of its maps is open" });
   });
 
+  it("has no form where one position is left of open sizes", () => {
+    const nodes = [conv("x", "a", same), makeNode("GlobalAveragePool", ["a"], ["b"]), conv("b", "y", {}, "v")];
+    expect(formOf(nodes, [null, null], [1, 1])).toEqual({
+      reason: "the size of its maps is open, and 1 is left of it",
+    });
+  });
+
   it("has no form where maps grow", () => {
     expect(formOf([makeNode("Resize", ["x"], ["y"])], [8, 8], [16, 16])).toEqual({
       reason: "how its maps shrink is not known",

@@ -11,16 +11,15 @@ type MapSize = readonly (number | string | null)[];
  * The convolution that brings maps of one size to another, as the nodes of a section themselves do; where sizes are open, one
  * that does so for all of them.
  *
- * @param wished its kernel; of an even one the odd number below
+ * @param size of its kernel, odd
  */
 export function mapsForm(
   graph: Graph,
   section: Section,
   from: MapSize,
   to: MapSize,
-  wished: number,
+  size: number,
 ): RowForm | { readonly reason: string } {
-  const size = wished - (wished % 2 === 0 ? 1 : 0);
   const strides = stridesOf(section, from.length);
   if (strides === undefined) return { reason: "how its maps shrink is not known" };
   const half = Math.floor(size / 2);
@@ -29,6 +28,8 @@ export function mapsForm(
   for (const [i, stride] of strides.entries()) {
     const [input, output] = [from[i], to[i]];
     if (typeof input !== "number" || typeof output !== "number") {
+      // A global pooling lies on the way.
+      if (typeof output === "number") return { reason: `the size of its maps is open, and ${output} is left of it` };
       const isSame = input !== null && input === output && stride === 1;
       if (!isSame && !isRegular) return { reason: "the size of its maps is open" };
       ends.push(half);

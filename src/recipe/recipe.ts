@@ -97,8 +97,9 @@ function schemaOf(option: Option) {
   const error = `must be ${describeOption(option)}`;
   switch (option.kind) {
     case "number": {
-      const number = option.isWhole ? z.int(error) : z.number(error);
-      const bounded = number.min(option.least, error).max(option.most, error);
+      const number = option.isWhole || option.isOdd ? z.int(error) : z.number(error);
+      const inside = number.min(option.least, error).max(option.most, error);
+      const bounded = option.isOdd ? inside.refine((value) => value % 2 === 1, error) : inside;
       const words = option.words ?? [];
       return (words.length === 0 ? bounded : z.union([bounded, z.enum(words, error)], error)).default(
         option.default as number,

@@ -8,6 +8,8 @@ export type Option =
       readonly most: number;
       /** Whether there is nothing between whole numbers. */
       readonly isWhole?: boolean;
+      /** Whether of whole numbers only every other one will do. */
+      readonly isOdd?: boolean;
       /** Words that may stand for a number, as "auto". */
       readonly words?: readonly string[];
     }
@@ -50,7 +52,8 @@ export function describeOption(option: Option): string {
   switch (option.kind) {
     case "number": {
       const words = (option.words ?? []).map((word) => ` or ${JSON.stringify(word)}`).join("");
-      return `a ${option.isWhole ? "whole " : ""}number from ${option.least} to ${option.most}${words}`;
+      const kind = option.isOdd ? "an odd" : option.isWhole ? "a whole" : "a";
+      return `${kind} number from ${option.least} to ${option.most}${words}`;
     }
     case "choice":
       return option.choices.map((choice) => JSON.stringify(choice)).join(" or ");
