@@ -289,7 +289,11 @@ describe("bad input", () => {
     ["a preset that is none", quantize(cnn, "--preset", "best"), /--preset: is no preset: there are balanced, /],
     ["two recipes", quantize(cnn, "--preset", "vit", "--from", cnn), /--from: says what --preset says too/],
     ["the recipe of a model that has none", quantize(cnn, "--from", cnn), /onnx: holds no recipe/],
-    ["an option that a step does not have", quantize(cnn, "--steps", "bc:rank=3"), /--steps: holds an unknown field/],
+    [
+      "an option that a step does not have",
+      quantize(cnn, "--steps", "bc:rank=3"),
+      /--steps bc: holds an unknown field/,
+    ],
     ["a target of nothing", quantize(cnn, "--target", "float"), /--target: is for weights that "gptq" rounds/],
     ["far too many threads", quantize(cnn, "--threads", "100000"), /--threads: is a whole number from 1 to 256/],
     ["an output that is a device", ["quantize", cnn, "-o", "/dev/zero", "--data", samples], /zero: is no regular file/],
@@ -297,7 +301,7 @@ describe("bad input", () => {
     ["other inputs", ["compare", cnn, at("renamed.onnx"), "--data", samples], /renamed\.onnx: takes other where/],
     ["a number that is none", quantize(cnn, "--samples", "many"), /--samples: is a whole number/],
     ["a granularity that is none", quantize(cnn, "--granularity", "row"), /--granularity: /],
-    ["a step that is none", quantize(cnn, "--steps", "magic"), /--steps: /],
+    ["a step that is none", quantize(cnn, "--steps", "magic"), /--steps magic: must be a step/],
     [
       "a folder that is missing",
       ["quantize", cnn, "-o", at("no", "out.onnx"), "--data", samples],
@@ -332,7 +336,7 @@ describe("bad input", () => {
     ["everything skipped", quantize(cnn, "--skip", "*"), /no layer to quantize: .*skips/],
     ["a dry run of a truncated model", dryRun(at("cut.onnx")), /cut\.onnx: .*\[onnx\/malformed\]/],
     ["a dry run of nothing", dryRun(cnn, "--skip", "*"), /no layer to quantize: .*skips/],
-    ["a dry run with a step that is none", dryRun(cnn, "--steps", "magic"), /--steps: /],
+    ["a dry run with a step that is none", dryRun(cnn, "--steps", "magic"), /--steps magic: /],
     ["a dry run over the samples", dryRun(cnn, "-o", samples), /is an input too/],
     ["a dry run with JSON over the samples", dryRun(cnn, "--json", samples), /digits\.npy: is an input too/],
     [

@@ -64,7 +64,7 @@ export function resolveRecipe(recipe: RecipeInput | undefined, settings: Setting
     throw new RecoupError(
       "usage/argument",
       error.message,
-      { field: flagOf(error.place.field ?? "") },
+      { field: flagOf(error.place.field ?? "", settings) },
       { cause: error },
     );
   }
@@ -77,7 +77,11 @@ function stepsOf(
 ): Pick<Recipe, "auto"> & { readonly steps: unknown } {
   if (given === undefined) return { steps, auto };
   if (given.length === 1 && given[0] === "auto") return { steps: [], auto: true };
-  return { steps: given.filter((step) => step !== "none").map(stepOf), auto: false };
+  return { steps: namedSteps(given).map(stepOf), auto: false };
+}
+
+function namedSteps(given: readonly string[]): readonly string[] {
+  return given.filter((step) => step !== "none");
 }
 
 /** The step that a text like `nbc:alpha=0.3:rho=1` means, with every option filled in.
@@ -140,8 +144,11 @@ function editActivation(activation: ActivationRule, settings: Settings): unknown
   };
 }
 
-/** Which flag a field of the recipe came from. */
-function flagOf(field: string): string {
+/** Which flag a field of the recipe came from; of steps, which of them and which of its options. */
+function flagOf(field: string, { steps }: Settings): string {
+  const [, index, option] = /^steps\[(\d+)\]\.?(.*)$/.exec(field) ?? [];
+  const step = steps && index && namedSteps(steps)[Number(index)].split(":")[0];
+  if (step) return `--steps ${step}${option && option !== "use" ? `:${option}` : ""}`;
   const flags: readonly (readonly [RegExp, string])[] = [
     [/weight\.bits/, "--weights"],
     [/weight\.granularity/, "--granularity"],
