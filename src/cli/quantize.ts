@@ -120,7 +120,7 @@ function summarize(model: string, output: string, { report, cost, elapsedMs }: Q
     ...describeTrials(report.trials),
     ...report.steps.map(({ name, outcome, sites }) => {
       const solved = sites.filter((site) => site.kind === "solved").length;
-      return [name, `${solved} of ${sites.length} ${outcome}`];
+      return [name, sites.length === 0 ? "has no site" : `${solved} of ${sites.length} ${outcome}`];
     }),
     ["time", formatMs(total)],
   ];

@@ -5,6 +5,7 @@ import { roundWeights, stepNamed, walkThrough } from "../../test/walking.js";
 import type { Feeds } from "../engine/engine.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
 import type { AnyStep } from "../step/step.js";
+import { blockStep, linear } from "./block-step.js";
 
 const engine = createRuntimeEngine({ threads: 1 });
 afterAll(() => engine.close());
@@ -27,6 +28,27 @@ async function compensate(make: typeof makeTransformer) {
   const solved = records.flatMap((record) => (record.kind === "solved" ? [record.remark ?? ""] : []));
   return { current, model, solved, changed: changed.map(([key]) => key) };
 }
+
+describe("a block that no correction helps", () => {
+  const errors = (judged: number) => ({ judged, raw: judged });
+  const outcomeOf = (...after: readonly number[]) => {
+    const options = after.map((_, rank) => ({ kind: 0, rank, bytes: rank }) as never);
+    const round = { found: [] as never, solution: { kind: "try" as const, options } };
+    const trial = { kind: "trial" as const, before: errors(2), after: after.map(errors) };
+    return blockStep.solve({ kinds: [linear] } as never, [trial], [round]);
+  };
+
+  it("tells what the best of them would make of its error", () => {
+    const reason = "on samples held back its error would be 1.100 times what it is";
+    expect(outcomeOf(2.4, 2.2)).toEqual({ kind: "skipped", reason });
+    expect(outcomeOf(Number.NaN, 2.2)).toEqual({ kind: "skipped", reason });
+  });
+
+  it("tells that none of them is finite", () => {
+    const reason = "on samples held back its error would not be finite";
+    expect(outcomeOf(Number.POSITIVE_INFINITY, Number.NaN)).toEqual({ kind: "skipped", reason });
+  });
+});
 
 describe("a correction that is a constant alone", () => {
   it("goes into the bias of the layer that ends a residual branch", async () => {

@@ -158,8 +158,9 @@ function decide(site: KindSite, found: BlockTrial, rounds: readonly Round<Found,
     if (other === undefined) return kept;
     return kept === undefined || errorOf(other) < (1 - leastAdvantage) * errorOf(kept) ? other : kept;
   }, first);
-  const error = chosen === undefined ? Number.POSITIVE_INFINITY : errorOf(chosen);
+  const error = chosen === undefined ? Math.min(...finite.map(errorOf)) : errorOf(chosen);
   if (chosen === undefined || !(error <= (1 - leastGain) * before.judged)) {
+    if (finite.length === 0) return { kind: "skipped", reason: "on samples held back its error would not be finite" };
     const ratio = (error / before.judged).toFixed(3);
     return { kind: "skipped", reason: `on samples held back its error would be ${ratio} times what it is` };
   }
