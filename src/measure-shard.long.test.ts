@@ -11,6 +11,7 @@ import { createRuntimeEngine } from "./node/runtime-engine.js";
 import { type QuantizeTask, quantizeModel } from "./pipeline.js";
 import { rangeEstimators } from "./quantize/estimators/index.js";
 import { parseRecipe, type RecipeInput } from "./recipe/recipe.js";
+import { describeData } from "./shards/header.js";
 import { encodeStatistics, readStatistics, type ShardStatistics } from "./shards/statistics-file.js";
 import { float32Tensor, float64Values } from "./tensor/tensor.js";
 import { version } from "./version.js";
@@ -185,8 +186,6 @@ describe("shards of another run", () => {
     ["statistics", "a moving average", ranged("moving-average")],
     ["statistics", "activations in float", { formats: [{ activation: "float" }] }],
     ["statistics", "a layer that is skipped", { skip: ["op:MatMul"] }],
-    ["seed", "another seed", { seed: 1 }],
-    ["samples", "fewer samples", { samples: 30 }],
     ["prepared", "a step that changes the network", { steps: ["layernorm"] }],
     ["opset", "another operator set", { formats: [{ weight: { bits: 4 } }], storage: "onnx" }],
   ])("are refused, with the field %s: %s", async (field, _about, recipe) => {
@@ -205,24 +204,42 @@ describe("shards of another run", () => {
     expect(none.opened).toBe(0);
   });
 
-  it("are refused for another model", async () => {
+  it("are refused before any work for another model, seed or samples, with the shard that saw them", async () => {
+    const none = refusing(engine);
+    const refusedAtOnce = async (change: Partial<QuantizeTask>, file: string, field: string) =>
+      refused({ ...taskOf(), engine: none, shards: await shards, ...change }, file, field);
     const model = makeWideNet();
     const initializers = new Map([...model.graph.initializers, ["w2", someFloats([5, 3], 5)]]);
     const other = { ...model, graph: { ...model.graph, initializers } };
-    await refused({ ...taskOf(), model: other, shards: await shards }, "1.statistics", "model");
-  });
-
-  it("are refused for other samples, with the shard that saw them", async () => {
+    await refusedAtOnce({ model: other }, "1.statistics", "model");
+    await refusedAtOnce({ recipe: taskOf({ seed: 1 }).recipe }, "1.statistics", "seed");
+    await refusedAtOnce({ recipe: taskOf({ samples: 30 }).recipe }, "1.statistics", "samples");
     const others = someSamples(mixed).map((sample, i) => (i === 30 ? { x: someFloats([1, 2, 33, 40], 1) } : sample));
-    await refused({ ...taskOf(), samples: samplesOf(wide, others), shards: await shards }, "2.statistics", "data");
+    await refusedAtOnce({ samples: samplesOf(wide, others) }, "2.statistics", "data");
     const fewer = samplesOf(wide, someSamples(mixed.slice(1)));
-    await refused({ ...taskOf({ samples: 38 }), samples: fewer, shards: await shards }, "1.statistics", "samples");
+    await refusedAtOnce({ ...taskOf({ samples: 38 }), engine: none, samples: fewer }, "1.statistics", "samples");
+    const [first, second] = await shards;
+    const changed = { ...second, header: { ...second.header, version: "0.0.1" } };
+    await refusedAtOnce({ shards: [first, changed] }, "2.statistics", "version");
+    expect(none.opened).toBe(0);
   });
 
-  it.each(["version", "batchSize", "available"] as const)("are refused for another %s", async (field) => {
+  it("are refused where they were chosen from more samples, in words", async () => {
     const [first, second] = await shards;
-    const changed = { ...second, header: { ...second.header, [field]: field === "version" ? "0.0.1" : 5 } };
-    await refused({ ...taskOf(), shards: [first, changed] }, "2.statistics", field);
+    const changed = { ...second, header: { ...second.header, available: 500 } };
+    await expect(quantizeModel({ ...taskOf(), shards: [first, changed] })).rejects.toMatchObject({
+      message: "held 500 samples to choose from, in this run 39",
+      place: { file: "2.statistics", field: "data" },
+    });
+  });
+
+  it("are refused for another batch size", async () => {
+    const [first, second] = await shards;
+    const task = taskOf();
+    const indices = Array.from({ length: task.samples.length }, (_, i) => i);
+    const data = await describeData({ ...task, seed: 0, indices }, 5, second.header.shard);
+    const changed = { ...second, header: { ...second.header, batchSize: 5, data } };
+    await refused({ ...task, shards: [first, changed] }, "2.statistics", "batchSize");
   });
 
   it("are refused where the bytes of a statistic are not its own", async () => {

@@ -3,7 +3,7 @@ import { RecoupError } from "./errors.js";
 import type { QuantizeTask } from "./pipeline.js";
 import { planQuantization, preparePlan } from "./planning.js";
 import { refuseOpenInShards } from "./preparation.js";
-import { describeData, describeRun } from "./shards/header.js";
+import { describeData, describeForm, describeSource } from "./shards/header.js";
 import { checkShard, type Shard, samplesOfShard } from "./shards/shard.js";
 import type { ShardStatistics } from "./shards/statistics-file.js";
 
@@ -38,7 +38,8 @@ export async function measureShard(task: ShardTask): Promise<ShardOutcome> {
     throw new RecoupError("quantize/nothing-to-do", "keeps all activations in float: there is nothing to measure");
   }
   const indices = samplesOfShard(calibration.indices, calibration.batchSize, shard);
-  const header = { ...(await describeRun(calibration)), shard, data: await describeData(calibration, shard) };
+  const run = { ...(await describeSource(calibration)), ...(await describeForm(calibration)) };
+  const header = { ...run, shard, data: await describeData(calibration, calibration.batchSize, shard) };
   const observation = await observeSamples(calibration, indices, (done) => onProgress?.("calibrate", done));
   const warnings = [...plan.warnings, ...samples.warnings];
   return { statistics: { header, statistics: observation.encode() }, warnings };

@@ -100,6 +100,7 @@ describe("the public names of the core", () => {
     const pieces = new Map<string, Uint8Array>();
     const store: CheckpointStore = {
       name: "a map",
+      nameOf: (piece) => piece,
       list: async () => [...pieces.keys()],
       read: async (piece) => pieces.get(piece) ?? new Uint8Array(),
       write: async (piece, bytes) => void pieces.set(piece, bytes),

@@ -14,6 +14,7 @@ export function memoryStore(
   const kept = new Map(pieces);
   return {
     name: "memory",
+    nameOf: (piece) => `memory of ${piece}`,
     pieces: kept,
     list: async () => [...kept.keys()],
     async read(piece) {

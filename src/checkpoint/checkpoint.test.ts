@@ -140,6 +140,21 @@ describe("Checkpoint", () => {
     expect([...store.pieces]).toEqual(before);
   });
 
+  it("says before any work what is known to differ, and no more", async () => {
+    const store = await filled();
+    const { batchSize: _, ...known } = run;
+    const check = (options: CheckpointOptions | undefined, change: Partial<RunDescription> = {}) =>
+      Checkpoint.check(options, async () => ({ ...known, ...change }));
+    await expect(check({ store, resume: true }, { model: "c".repeat(64) })).rejects.toMatchObject({
+      code: "checkpoint/mismatch",
+      place: { file: "memory", field: "model" },
+    });
+    await check({ store, resume: true });
+    await check({ store }, { version: "2" });
+    await check({ store: memoryStore(), resume: true }, { version: "2" });
+    await check(undefined);
+  });
+
   it("refuses a block of another run and one by another name", async () => {
     const { pieces } = await filled();
     const other = memoryStore();
@@ -149,7 +164,10 @@ describe("Checkpoint", () => {
       const checkpoint = await open({ store, resume: true });
       await expect(checkpoint.walk()).rejects.toMatchObject({
         code: "checkpoint/malformed",
-        place: { file: "memory", field: "block-0002" },
+        message: expect.stringMatching(
+          /: delete it, and --resume does again what it held; without --resume .* starts over$/,
+        ),
+        place: { file: "memory of block-0002" },
       });
     }
   });
@@ -206,8 +224,14 @@ describe("a damaged piece", () => {
       await expect(resume([...pieces, [name, other]])).rejects.toMatchObject({
         code: "checkpoint/malformed",
         exitCode: 2,
-        message: expect.stringMatching(/: without --resume the run starts over$/),
-        place: { file: "memory", field: expect.stringMatching(`^${name}`) },
+        message: expect.stringMatching(/^is .*(: | )without --resume the run starts over$/),
+        place: { file: `memory of ${name}` },
+      });
+      const store = memoryStore([...pieces, [name, other]]);
+      const { batchSize: _, ...known } = run;
+      await expect(Checkpoint.check({ store, resume: true }, async () => known)).rejects.toMatchObject({
+        place: { file: `memory of ${name}` },
+        message: expect.not.stringContaining("zip"),
       });
     }
   });

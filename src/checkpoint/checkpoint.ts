@@ -1,11 +1,11 @@
-import { type ZodType, z } from "zod";
+import type { ZodType, z } from "zod";
 import { fingerprintOf } from "../data/fingerprint.js";
 import { RecoupError, withPlace } from "../errors.js";
 import type { ValueName } from "../graph/graph.js";
 import type { Range } from "../math/distribution.js";
 import type { WalkOptions } from "../walk/walk.js";
 import { blockSchema, rangesSchema, trialSchema } from "./content.js";
-import { checkContent, decodePiece, encodePiece } from "./piece.js";
+import { checkContent, decodePiece, encodePiece, type Piece } from "./piece.js";
 import { jsonOf, type RunDescription, refuseOtherRun } from "./run-description.js";
 import type { CheckpointStore } from "./store.js";
 
@@ -52,6 +52,27 @@ export class Checkpoint {
   }
 
   /**
+   * Refuses to go on from what a store holds where that can be said before anything is computed: it is of another run, or a
+   * piece of it is damaged.
+   *
+   * @param known what is known of the run
+   * @throws RecoupError as `open`
+   */
+  static async check(
+    options: CheckpointOptions | undefined,
+    known: () => Promise<Partial<RunDescription>>,
+  ): Promise<void> {
+    if (!options?.resume) return;
+    const { store } = options;
+    const found = await store.list();
+    if (!found.includes(descriptionPiece)) return;
+    const there = await readPiece(store, descriptionPiece);
+    refuseOtherDescription(store, there.content, await known());
+    const run = await keyOf(there.content);
+    for (const name of found) await refuseOtherKey(store, await readPiece(store, name), run);
+  }
+
+  /**
    * @param options without them nothing is kept
    * @param describe called at most once, when it is needed: it reads the whole model
    * @throws RecoupError `checkpoint/mismatch` where the store holds another run, `checkpoint/malformed`, and as the store
@@ -65,7 +86,10 @@ export class Checkpoint {
     const found = await store.list();
     const isThere = found.includes(descriptionPiece);
     const checkpoint = new Checkpoint(options, describe, isThere ? found : []);
-    if (isThere) await checkpoint.#refuseOtherRun(options);
+    if (isThere) {
+      const there = await readPiece(store, descriptionPiece);
+      refuseOtherDescription(store, there.content, await checkpoint.#description());
+    }
     onResume?.(checkpoint.#blockCount());
     return checkpoint;
   }
@@ -164,26 +188,9 @@ export class Checkpoint {
   }
 
   async #read<Content>({ store }: CheckpointOptions, name: string, schema: ZodType<Content>): Promise<Content> {
-    try {
-      const piece = await decodePiece(await store.read(name));
-      if (piece.name !== name) throw new RecoupError("checkpoint/malformed", `is ${piece.name} by another name`);
-      // The description says better in what the runs differ.
-      if (name !== descriptionPiece && piece.run !== (await this.#runKey())) {
-        throw new RecoupError("checkpoint/malformed", "is of another run than the rest");
-      }
-      return checkContent(schema, piece.content);
-    } catch (error) {
-      throw withPlace(withAdvice(error, name), { file: store.name });
-    }
-  }
-
-  async #refuseOtherRun(options: CheckpointOptions): Promise<void> {
-    const there = await this.#read(options, descriptionPiece, z.unknown());
-    try {
-      refuseOtherRun(there, await this.#description());
-    } catch (error) {
-      throw withPlace(error, { file: options.store.name });
-    }
+    const piece = await readPiece(store, name);
+    await refuseOtherKey(store, piece, await this.#runKey());
+    return advising(store, name, () => checkContent(schema, piece.content));
   }
 
   #description(): Promise<RunDescription> {
@@ -193,7 +200,7 @@ export class Checkpoint {
 
   /** Pieces of one run have the same. */
   async #runKey(): Promise<string> {
-    return fingerprintOf([JSON.stringify(await this.#description())]);
+    return keyOf(jsonOf(await this.#description()));
   }
 
   #blockCount(): number {
@@ -201,11 +208,50 @@ export class Checkpoint {
   }
 }
 
-function withAdvice(error: unknown, piece: string): unknown {
-  if (!(error instanceof RecoupError) || error.code !== "checkpoint/malformed") return error;
-  const message = `${error.message}: without --resume the run starts over`;
-  const field = error.place.field === undefined ? piece : `${piece}: ${error.place.field}`;
-  return new RecoupError(error.code, message, { ...error.place, field }, { cause: error });
+/** Pieces of runs of the same description have the same. */
+function keyOf(description: unknown): Promise<string> {
+  return fingerprintOf([JSON.stringify(description)]);
+}
+
+function refuseOtherDescription(store: CheckpointStore, there: unknown, here: Partial<RunDescription>): void {
+  try {
+    refuseOtherRun(there, here);
+  } catch (error) {
+    throw withPlace(error, { file: store.name });
+  }
+}
+
+async function readPiece(store: CheckpointStore, name: string): Promise<Piece> {
+  const bytes = await store.read(name);
+  return advising(store, name, async () => {
+    const piece = await decodePiece(bytes);
+    if (piece.name !== name) throw new RecoupError("checkpoint/malformed", `is ${piece.name} by another name`);
+    return piece;
+  });
+}
+
+function refuseOtherKey(store: CheckpointStore, { name, run }: Piece, key: string): Promise<void> {
+  return advising(store, name, () => {
+    // Of the description it is said better in what the runs differ.
+    if (name === descriptionPiece || run === key) return;
+    throw new RecoupError("checkpoint/malformed", "is of another run than the rest");
+  });
+}
+
+/** Names the piece in what is thrown, and says what to do. */
+async function advising<Result>(
+  store: CheckpointStore,
+  piece: string,
+  work: () => Result | Promise<Result>,
+): Promise<Result> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof RecoupError)) throw error;
+    const again = piece === descriptionPiece ? "" : "delete it, and --resume does again what it held; ";
+    const message = `${error.message}: ${again}without --resume the run starts over`;
+    throw new RecoupError(error.code, message, { ...error.place, file: store.nameOf(piece) }, { cause: error });
+  }
 }
 
 const blockName = /block-\d+$/;

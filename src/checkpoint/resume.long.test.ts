@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { memoryStore } from "../../test/memory-store.js";
-import { someFloats, type TestModel } from "../../test/models.js";
+import { refusing, someFloats, type TestModel } from "../../test/models.js";
 import { makeResidualNet, makeTransformer } from "../../test/networks.js";
 import { samplesOf } from "../data/samples-of.js";
 import type { Engine } from "../engine/engine.js";
@@ -71,10 +71,19 @@ describe("a run that goes on", () => {
     const store = memoryStore();
     const full = await quantizeModel({ ...task, shards, checkpoint: { store } });
     store.pieces.delete([...store.pieces.keys()].at(-1) ?? "");
-    await expect(quantizeModel({ ...task, checkpoint: { store, resume: true } })).rejects.toMatchObject({
-      code: "checkpoint/mismatch",
-      place: { file: "memory", field: "statistics" },
-    });
+    const none = { ...refusing(engine), name: engine.name };
+    const refuses = (change: Partial<QuantizeTask>, field: string) =>
+      expect(
+        quantizeModel({ ...task, ...change, engine: none, checkpoint: { store, resume: true } }),
+      ).rejects.toMatchObject({ code: "checkpoint/mismatch", place: { file: "memory", field } });
+    await refuses({}, "statistics");
+    await refuses(
+      { recipe: parseRecipe({ steps: ["bc"], formats: [{ weight: { bits: 4 } }] }) },
+      "formats[0].weight.bits",
+    );
+    await refuses({ model: makeResidualNet(2).model }, "model");
+    // Before anything is opened.
+    expect(none.opened).toBe(0);
     const resumed = await quantizeModel({ ...task, shards, checkpoint: { store, resume: true } });
     expect(bytesOf(resumed)).toEqual(bytesOf(full));
   });

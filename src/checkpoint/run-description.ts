@@ -18,8 +18,8 @@ export interface RunDescription {
   readonly engine: string;
 }
 
-/** The description as JSON data: what is undefined is not there. */
-export function jsonOf(description: RunDescription): unknown {
+/** The description, or some fields of it, as JSON data: what is undefined is not there. */
+export function jsonOf(description: Partial<RunDescription>): Readonly<Record<string, unknown>> {
   return JSON.parse(JSON.stringify(description));
 }
 
@@ -37,14 +37,20 @@ const mostCharacters = 60;
  * Refuses to go on with another run.
  *
  * @param there what a checkpoint holds
+ * @param here this run, or what is known of it
  * @throws RecoupError `checkpoint/mismatch`, naming the first field that differs
  */
-export function refuseOtherRun(there: unknown, here: RunDescription): void {
-  const found = firstDifference(there, jsonOf(here), "");
+export function refuseOtherRun(there: unknown, here: Partial<RunDescription>): void {
+  const known = jsonOf(here);
+  const found = firstDifference(isObject(there) ? fieldsOf(there, Object.keys(known)) : there, known, "");
   if (found === undefined) return;
   const message = differences[found.field] ?? `is ${textOf(found.here)} now, was ${textOf(found.there)}`;
   // A recipe's fields are called what they are called in the recipe.
   throw new RecoupError("checkpoint/mismatch", message, { field: found.field.replace(/^recipe\./, "") });
+}
+
+function fieldsOf(description: Readonly<Record<string, unknown>>, names: readonly string[]): object {
+  return Object.fromEntries(names.map((name) => [name, description[name]]));
 }
 
 interface Difference {

@@ -5,6 +5,8 @@
 export interface CheckpointStore {
   /** What errors and warnings call it. */
   readonly name: string;
+  /** What errors call a piece. */
+  nameOf(piece: string): string;
   /**
    * Names of the pieces that are there.
    *

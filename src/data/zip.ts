@@ -36,7 +36,7 @@ export function unzip(bytes: Uint8Array, options: UnzipOptions): ReadonlyMap<str
     );
   } catch (cause) {
     if (cause instanceof RecoupError) throw cause;
-    throw new RecoupError(options.code, `is not ${options.what} (${String(cause)})`, {}, { cause });
+    throw new RecoupError(options.code, `is not ${options.what}, or is damaged`, {}, { cause });
   }
 }
 

@@ -15,6 +15,7 @@ export function checkpointFolder(folder: string): CheckpointStore {
   const pathOf = (piece: string) => join(folder, `${piece}.recoup`);
   return {
     name: folder,
+    nameOf: pathOf,
     list: async () => namesIn(folder).flatMap((name) => pieceFile.exec(name)?.[1] ?? []),
     read: async (piece) => readWholeFile(pathOf(piece)),
     async write(piece, bytes) {

@@ -40,53 +40,51 @@ export const shardHeaderSchema = z
 
 export type ShardHeader = z.output<typeof shardHeaderSchema>;
 
-/** A run over calibration samples of which a shard may be a part. */
-export interface CalibrationRun {
+/** What a run over calibration samples is given. */
+export interface RunSource {
   /** As it was given. */
   readonly model: Model;
-  /** Operator set of the cleaned network. */
-  readonly opset: number;
-  /** The network that is run, where steps of the recipe have changed it. */
-  readonly prepared: Model | undefined;
   readonly samples: Samples;
   readonly seed: number;
   /** Of the samples that were chosen. */
   readonly indices: readonly number[];
+}
+
+/** How a run runs: what is known of it once its network is clean. */
+export interface RunForm {
+  /** Operator set of the cleaned network. */
+  readonly opset: number;
+  /** The network that is run, where steps of the recipe have changed it. */
+  readonly prepared: Model | undefined;
   readonly batchSize: number;
 }
 
-export type RunHeader = Omit<ShardHeader, "shard" | "data">;
+/** A run over calibration samples of which a shard may be a part. */
+export interface CalibrationRun extends RunSource, RunForm {}
 
 /** @throws RecoupError what reading the model's tensors throws */
-export async function describeRun({
-  model,
-  opset,
-  prepared,
-  samples,
-  seed,
-  indices,
-  batchSize,
-}: CalibrationRun): Promise<RunHeader> {
-  return {
-    version,
-    model: await fingerprintOfModel(model),
-    opset,
-    prepared: prepared ? await fingerprintOfModel(prepared) : null,
-    seed,
-    samples: indices.length,
-    available: samples.length,
-    batchSize,
-  };
+export async function describeSource({ model, samples, seed, indices }: RunSource) {
+  const fingerprint = await fingerprintOfModel(model);
+  return { version, model: fingerprint, seed, samples: indices.length, available: samples.length };
+}
+
+/** @throws RecoupError what reading the network's tensors throws */
+export async function describeForm({ opset, prepared, batchSize }: RunForm) {
+  return { opset, prepared: prepared ? await fingerprintOfModel(prepared) : null, batchSize };
 }
 
 /** @throws RecoupError as `samplesOfShard` and `Samples.fingerprint` */
-export async function describeData(run: CalibrationRun, shard: Shard): Promise<ShardHeader["data"]> {
-  const indices = samplesOfShard(run.indices, run.batchSize, shard);
-  return { samples: indices.length, fingerprint: await run.samples.fingerprint(indices) };
+export async function describeData(
+  { samples, indices: all }: RunSource,
+  batchSize: number,
+  shard: Shard,
+): Promise<ShardHeader["data"]> {
+  const indices = samplesOfShard(all, batchSize, shard);
+  return { samples: indices.length, fingerprint: await samples.fingerprint(indices) };
 }
 
 /** SHA-256, hexadecimal, of what `fingerprintOf` makes of the model's parts; tensors are read one at a time. */
-async function fingerprintOfModel(model: Model): Promise<string> {
+export async function fingerprintOfModel(model: Model): Promise<string> {
   const { chunks, externalChunks } = encodeModel(model, { externalLocation: "tensors" });
   function* parts() {
     for (const chunk of [...chunks, ...externalChunks]) yield bytesOfChunk(chunk);

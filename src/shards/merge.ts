@@ -1,28 +1,54 @@
 import type { Observation } from "../calibrate/observe.js";
 import { RecoupError, withPlace } from "../errors.js";
-import { type CalibrationRun, describeData, describeRun, type RunHeader } from "./header.js";
+import { describeData, describeForm, describeSource, type RunForm, type RunSource } from "./header.js";
 import type { ShardStatistics } from "./statistics-file.js";
+
+/**
+ * Refuses statistics of another model or of other samples: what can be said before any work.
+ *
+ * @throws RecoupError `statistics/mismatch` where the shards are not each of them once, or are of another run than this, and
+ * what reading the samples throws
+ */
+export async function refuseOtherSource(shards: readonly ShardStatistics[], run: RunSource): Promise<void> {
+  const here = await describeSource(run);
+  for (const shard of inOrder(shards)) {
+    const { header } = shard;
+    refuseOtherNumber(shard, "version", header.version, here.version);
+    if (header.model !== here.model) throw mismatch(shard, "model", "is another one than in this run");
+    refuseOtherNumber(shard, "seed", header.seed, here.seed);
+    refuseOtherNumber(shard, "samples", header.samples, here.samples);
+    if (header.available !== here.available) {
+      const [there, now] = [header.available, here.available];
+      throw mismatch(shard, "data", `held ${there} samples to choose from, in this run ${now}`);
+    }
+    await refuseOtherData(shard, run);
+  }
+}
 
 /**
  * Takes in the statistics of all shards of a run, in the order of the samples: the same as if the run had seen all samples
  * itself.
  *
+ * @param shards that `refuseOtherSource` has nothing against
  * @param observation of what the run looks at; nothing was taken in yet
- * @throws RecoupError `statistics/mismatch` where the shards are not each of them once, or are of another run than this;
- * `statistics/malformed`, and what reading the samples throws
+ * @throws RecoupError `statistics/mismatch` where the shards are not each of them once, or run otherwise than this;
+ * `statistics/malformed`
  */
 export async function mergeShards(
   shards: readonly ShardStatistics[],
-  run: CalibrationRun,
+  run: RunForm,
   observation: Observation,
 ): Promise<void> {
   const ordered = inOrder(shards);
-  const here = await describeRun(run);
+  const here = await describeForm(run);
   for (const shard of ordered) {
-    refuseOtherRun(shard, here);
+    const { header } = shard;
+    if (header.prepared !== here.prepared) {
+      throw mismatch(shard, "prepared", "steps that change the float network are others than in this run");
+    }
+    refuseOtherNumber(shard, "opset", header.opset, here.opset);
     refuseOtherStatistics(shard, observation);
-    refuseOtherNumber(shard, "batchSize", shard.header.batchSize, here.batchSize);
-    await refuseOtherData(shard, run);
+    refuseOtherNumber(shard, "batchSize", header.batchSize, here.batchSize);
   }
   for (const { statistics, name } of ordered) {
     for (const statistic of observation.statistics) {
@@ -63,18 +89,6 @@ export function inOrder(shards: readonly ShardStatistics[]): readonly ShardStati
   return [...byIndex.values()].sort((a, b) => a.header.shard.index - b.header.shard.index);
 }
 
-function refuseOtherRun(shard: ShardStatistics, here: RunHeader): void {
-  const { header } = shard;
-  refuseOtherNumber(shard, "version", header.version, here.version);
-  if (header.model !== here.model) throw mismatch(shard, "model", "is another one than in this run");
-  if (header.prepared !== here.prepared) {
-    throw mismatch(shard, "prepared", "steps that change the float network are others than in this run");
-  }
-  for (const field of ["seed", "samples", "available", "opset"] as const) {
-    refuseOtherNumber(shard, field, header[field], here[field]);
-  }
-}
-
 /** The runtime may round otherwise where other values are looked at, so more than needed is too much. */
 function refuseOtherStatistics(shard: ShardStatistics, { statistics }: Observation): void {
   const keys = new Set(statistics.map(({ key }) => key));
@@ -86,9 +100,9 @@ function refuseOtherStatistics(shard: ShardStatistics, { statistics }: Observati
   throw mismatch(shard, "statistics", `${what}: --range differs, or which activations are quantized`);
 }
 
-async function refuseOtherData(shard: ShardStatistics, run: CalibrationRun): Promise<void> {
-  const { data, shard: part } = shard.header;
-  const here = await describeData(run, part);
+async function refuseOtherData(shard: ShardStatistics, run: RunSource): Promise<void> {
+  const { data, shard: part, batchSize } = shard.header;
+  const here = await describeData(run, batchSize, part);
   refuseOtherNumber(shard, "data.samples", data.samples, here.samples);
   if (data.fingerprint !== here.fingerprint) {
     throw mismatch(shard, "data", "are other samples than in this run, or samples that were prepared otherwise");
