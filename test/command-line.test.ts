@@ -138,11 +138,17 @@ describe("recoup quantize --dry-run", () => {
     expect(found.diskBytes).toBeGreaterThanOrEqual(found.sourceBytes + found.bytes);
     expect(found.sourceBytes).toBe(readFileSync(cnn).length);
     expect(Object.keys(found.elapsedMs)).toEqual(expect.arrayContaining(["calibrate", "refine", "measure"]));
-    const files = ["-o", at("dry.onnx"), "--report", at("dry.html"), "--json", at("dry.json")];
-    const table = await recoup(...command, "--dry-run", ...files);
+    const table = await recoup(...command, "--dry-run", "-o", at("dry.onnx"));
     expect(table).toMatchObject({ exitCode: 0, stdout: expect.stringContaining("layers  22 quantized") });
     for (const row of ["time", "memory", "disk", "size"]) expect(table.stdout).toMatch(new RegExp(`^  ${row} `, "m"));
     expect(readdirSync(folder)).toEqual(before);
+  });
+
+  it("writes what it tells as JSON where a file for it is given", async () => {
+    const { stdout } = await recoup(...command, "--dry-run", "--json", at("dry.json"));
+    expect(stdout).toContain("layers  22 quantized");
+    expect(JSON.parse(readFileSync(at("dry.json"), "utf8"))).toMatchObject({ model: cnn, samples: 12, layers: 22 });
+    rmSync(at("dry.json"));
   });
 
   it("is what lets a command go without an output", async () => {
@@ -174,12 +180,18 @@ describe("recoup evaluate and compare", () => {
 });
 
 describe("recoup recipes", () => {
-  it("lists the presets, for people and for machines", async () => {
-    expect((await recoup("recipes")).stdout).toMatch(/^ {2}balanced +8 bits/m);
+  it("lists presets, steps and ranges, for people and for machines", async () => {
+    const { stdout } = await recoup("recipes");
+    expect(stdout).toMatch(/^ {2}balanced +8 bits/m);
+    expect(stdout).toMatch(/^ {2}bc +bias compensation/m);
+    expect(stdout).toMatch(/^ {4}:places=\S+ +/m);
+    expect(stdout).toMatch(/^ {2}moving-average +the extremes of the samples/m);
     const listed = JSON.parse((await recoup("recipes", "--json")).stdout);
-    expect(listed).toContainEqual(
+    expect(listed.presets).toContainEqual(
       expect.objectContaining({ name: "cnn-low-bit", recipe: expect.objectContaining({ edges: 8, samples: 128 }) }),
     );
+    expect(listed.steps.map((step: { name: string }) => step.name)).toContain("qwt");
+    expect(listed.ranges).toContainEqual({ name: "mse", summary: "the range with the smallest squared error" });
   });
 
   it("are taken by name, with flags over them, and from models that were made with them", async () => {
@@ -292,7 +304,7 @@ describe("bad input", () => {
     [
       "an option that a step does not have",
       quantize(cnn, "--steps", "bc:rank=3"),
-      /--steps bc: holds an unknown field/,
+      /--steps bc: has no option "rank": there are bias,/,
     ],
     ["a target of nothing", quantize(cnn, "--target", "float"), /--target: is for weights that "gptq" rounds/],
     ["far too many threads", quantize(cnn, "--threads", "100000"), /--threads: is a whole number from 1 to 256/],
@@ -337,6 +349,16 @@ describe("bad input", () => {
     ["a dry run of a truncated model", dryRun(at("cut.onnx")), /cut\.onnx: .*\[onnx\/malformed\]/],
     ["a dry run of nothing", dryRun(cnn, "--skip", "*"), /no layer to quantize: .*skips/],
     ["a dry run with a step that is none", dryRun(cnn, "--steps", "magic"), /--steps magic: /],
+    ["a dry run with a report", dryRun(cnn, "--report", at("dry.html")), /--report: .*: leave it out with --dry-run/],
+    ["a dry run that goes on", dryRun(cnn, "-o", output, "--resume"), /--resume: .*: leave it out with --dry-run/],
+    ["an option twice", quantize(cnn, "--weights", "4", "--weights", "3"), /^recoup: --weights: is given twice/],
+    [
+      "two shards",
+      ["statistics", cnn, "-o", output, "--data", samples, "--shard", "1/2", "--shard", "2/2"],
+      /^recoup: --shard: is given twice/,
+    ],
+    ["steps beside auto", quantize(cnn, "--steps", "auto,bc"), /--steps: "auto" .* stands alone/],
+    ["an option of a step without a value", quantize(cnn, "--steps", "bc:places"), /--steps bc: takes a value for places: bc:places=VALUE/],
     ["a dry run over the samples", dryRun(cnn, "-o", samples), /is an input too/],
     ["a dry run with JSON over the samples", dryRun(cnn, "--json", samples), /digits\.npy: is an input too/],
     [

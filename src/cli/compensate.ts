@@ -7,7 +7,7 @@ import { renderCompensation } from "../report/compensation-html.js";
 import { byteSize, commaList, threadCount } from "./arguments.js";
 import { formatBytes, formatJson, formatMs, formatNats, formatPercent, formatRatio, formatTable } from "./format.js";
 import { Progress, printWarnings } from "./progress.js";
-import { addDataOptions } from "./recipe-options.js";
+import { addDataOptions, runGroup } from "./recipe-options.js";
 import { writeText } from "./write-text.js";
 
 interface Flags extends CompensateOptions {
@@ -25,6 +25,7 @@ export function compensateCommand(signal: AbortSignal): Command {
     .argument("<quantized>", "the quantized ONNX model")
     .requiredOption("-o, --output <file>", "where to write the compensated model");
   return addDataOptions(command)
+    .optionsGroup(runGroup)
     .option("--steps <names>", `steps, in order: ${stepNames.join(", ")} (default: bc)`, commaList)
     .option("--memory <size>", "activations kept in memory, others in files (default: 256MB)", byteSize("--memory"))
     .option("--threads <count>", "threads of the runtime (default: one a core)", threadCount)

@@ -3,7 +3,7 @@ import { printable } from "../errors.js";
 import { type FileInspection, type InspectOptions, inspect } from "../node/inspect.js";
 import { formatBytes, formatJson, formatTable } from "./format.js";
 import { printWarnings } from "./progress.js";
-import { addRecipeOptions } from "./recipe-options.js";
+import { addRecipeOptions, runGroup } from "./recipe-options.js";
 
 interface Flags extends InspectOptions {
   readonly json?: boolean;
@@ -14,6 +14,7 @@ export function inspectCommand(signal: AbortSignal): Command {
     .description("Say what a model is, which layers would be quantized and which not, and why.")
     .argument("<model>", "the ONNX model");
   return addRecipeOptions(command)
+    .optionsGroup(runGroup)
     .option("--json", "print JSON to stdout")
     .addHelpText("after", "\nExample:\n  recoup inspect model.onnx --weights 4")
     .action(async (model: string, { json, ...options }: Flags) => {

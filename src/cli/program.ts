@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import { RecoupError } from "../errors.js";
 import { version } from "../version.js";
 import { compareCommand } from "./compare.js";
 import { compensateCommand } from "./compensate.js";
@@ -32,7 +33,21 @@ Example:
     recipesCommand,
   ];
   for (const create of commands) {
-    program.addCommand(create(signal).exitOverride());
+    program.addCommand(refuseRepeats(create(signal)).exitOverride());
   }
   return program;
+}
+
+/** What takes one value is given once: commander would take the last without a word. */
+function refuseRepeats(command: Command): Command {
+  for (const option of command.options.filter((one) => (one.required || one.optional) && !one.variadic)) {
+    let isGiven = false;
+    command.on(`option:${option.name()}`, () => {
+      if (isGiven) {
+        throw new RecoupError("usage/argument", "is given twice, and there is one value", { field: option.long ?? "" });
+      }
+      isGiven = true;
+    });
+  }
+  return command;
 }

@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { printable } from "../errors.js";
+import { printable, RecoupError } from "../errors.js";
 import { describeDb } from "../evaluate/outputs.js";
 import { checkDistinct, checkOutput, filesWritten } from "../node/model-source.js";
 import { filesRead, type Quantized, type QuantizeOptions, quantize } from "../node/quantize.js";
@@ -8,9 +8,9 @@ import { steps } from "../steps.js";
 import { byteSize, commaList } from "./arguments.js";
 import { CheckpointNotes } from "./checkpoint-notes.js";
 import { formatBytes, formatJson, formatMs, formatNats, formatPercent, formatRatio, formatTable } from "./format.js";
-import { runPreflight } from "./preflight.js";
+import { runPreflight, summarizePreflight } from "./preflight.js";
 import { Progress, printWarnings } from "./progress.js";
-import { addDataOptions, addRecipeOptions } from "./recipe-options.js";
+import { addDataOptions, addRecipeOptions, runGroup } from "./recipe-options.js";
 import { writeText } from "./write-text.js";
 
 interface Flags extends QuantizeOptions {
@@ -23,18 +23,28 @@ export function quantizeCommand(signal: AbortSignal): Command {
   const command = new Command("quantize")
     .description("Write a small model: round weights and activations, compensate, say what it gained and cost.")
     .argument("<model>", "the ONNX model")
-    .option("-o, --output <file>", "where to write the small model; needed but for --dry-run");
-  addDataOptions(command)
-    .option("--from-statistics <files...>", "ranges from what recoup statistics wrote, every shard of it")
-    .option("--memory <size>", "activations kept in memory, others in files (default: 256MB)", byteSize("--memory"));
+    .option("-o, --output <file>", "where to write the small model; only --dry-run goes without");
+  addDataOptions(command).option(
+    "--from-statistics <files...>",
+    "ranges from what recoup statistics wrote, every shard of it",
+  );
   return addRecipeOptions(command)
-    .option("--steps <names>", `auto, or steps in order: ${stepHelp()} (default: none)`, commaList)
+    .option(
+      "--steps <names>",
+      `what makes up for the error, in order: ${stepHelp()}; or auto, to find out (default: none; recoup recipes tells what each does)`,
+      commaList,
+    )
+    .optionsGroup(runGroup)
+    .option("--memory <size>", "activations kept in memory, others in files (default: 256MB)", byteSize("--memory"))
     .option("--external-data", "put the tensors into OUTPUT.data (default: only those of models above 1.5 GB)")
     .option("--no-check", "do not run the small model, where there is no memory for it and the original")
     .option("--resume", "go on where the same command broke off, from OUTPUT.checkpoint")
-    .option("--dry-run", "run a few samples, tell what the whole run would take (time, memory, disk), write nothing")
+    .option(
+      "--dry-run",
+      "run a few samples, tell what the whole run would take (time, memory, disk); no model is written",
+    )
     .option("--report <file>", "write a report for people, in HTML")
-    .option("--json [file]", "write the report as JSON, to stdout where no file is given")
+    .option("--json [file]", "write the report, or what the dry run tells, as JSON; to stdout where no file is given")
     .addHelpText(
       "after",
       `
@@ -57,11 +67,20 @@ Examples:
     });
 }
 
-/** Paths are checked as for the run; what they name is not written. */
+/** Paths are checked as for the run; the model is not written. */
 async function dryRunOf(model: string, flags: Flags, signal: AbortSignal): Promise<void> {
+  const { report, json, resume, ...options } = flags;
+  const refuse = (field: string, message: string) =>
+    new RecoupError("usage/argument", `${message}: leave it out with --dry-run`, { field });
+  if (report !== undefined) throw refuse("--report", "is of a finished run");
+  if (resume) throw refuse("--resume", "is for a run that goes on, and what is told is of a whole one");
   checkOutputs(model, flags);
-  const { report: _, json, ...options } = flags;
-  await runPreflight(model, { ...options, signal }, json === true || json === "-");
+  const found = await runPreflight(model, { ...options, signal });
+  writeResult(
+    json,
+    () => formatJson({ model, ...found }),
+    () => summarizePreflight(model, found),
+  );
 }
 
 async function run(model: string, flags: Flags & { readonly output: string }, signal: AbortSignal): Promise<void> {
@@ -83,12 +102,18 @@ async function run(model: string, flags: Flags & { readonly output: string }, si
     });
   printWarnings(result.report.warnings);
   if (report !== undefined) writeText(report, renderReport(model, options.output, result));
-  const data = () => formatJson(jsonOf(model, options.output, result));
-  if (json === true || json === "-") process.stdout.write(data());
-  else {
-    if (json !== undefined) writeText(json, data());
-    process.stdout.write(summarize(model, options.output, result, flags));
-  }
+  writeResult(
+    json,
+    () => formatJson(jsonOf(model, options.output, result)),
+    () => summarize(model, options.output, result, flags),
+  );
+}
+
+/** For people on stdout, unless JSON is wanted there. */
+function writeResult(json: Flags["json"], data: () => string, summary: () => string): void {
+  const isOnStdout = json === true || json === "-";
+  if (json !== undefined && !isOnStdout) writeText(json, data());
+  process.stdout.write(isOnStdout ? data() : summary());
 }
 
 function checkOutputs(model: string, { report, json, output, ...options }: Flags): void {

@@ -1,13 +1,17 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { rangeEstimators } from "../quantize/estimators/index.js";
 import { spacings } from "../quantize/spacing.js";
 import { bitsOrNone, edgeBits, threadCount, wholeNumber } from "./arguments.js";
 
 const estimatorNames = rangeEstimators.map(({ name }) => name).join(", ");
 
+/** Above the options that say how the work is done and what is told of it. */
+export const runGroup = "Run:";
+
 /** The options that say what calibration runs on: the same for quantizing and for measuring a shard. */
 export function addDataOptions(command: Command): Command {
   return command
+    .optionsGroup("Samples:")
     .requiredOption("--data <path>", "calibration samples: a folder of pictures, .npy, .npz or .jsonl")
     .option("--preprocess <file>", "a Hugging Face preprocessor_config.json (default: the one beside the model)")
     .option("--samples <count>", "how many of them to use (default: 128)", wholeNumber("--samples", 1))
@@ -17,9 +21,13 @@ export function addDataOptions(command: Command): Command {
 /** The options that decide what is quantized and how: the same for the command that does it and the one that tells. */
 export function addRecipeOptions(command: Command): Command {
   return command
+    .optionsGroup("Recipe, which is what is quantized and how:")
     .option("--weights <bits>", "bits of the weights, 2 to 8 (default: 8)", wholeNumber("--weights", 2, 8))
     .option("--activations <bits>", "bits of the activations, 2 to 8, or none (default: 8)", bitsOrNone)
-    .option("--range <name>", `how ranges of activations are found: ${estimatorNames} (default: mse)`)
+    .option(
+      "--range <name>",
+      `ways to find the ranges of activations: ${estimatorNames} (default: mse; recoup recipes tells what each does)`,
+    )
     .option("--weight-range <name>", "the same for weights (default: minmax at 8 bits, mse below)")
     .option(
       "--softmax <name>",
@@ -39,5 +47,9 @@ export function addRecipeOptions(command: Command): Command {
     .option("--preset <name>", "a recipe that has a name (recoup recipes lists them); flags override it")
     .option("--from <model>", "the recipe that a model was made with, as its metadata holds it; flags override it")
     .option("--skip <patterns...>", "nodes to leave in float: names with * for any text, or op:Conv")
-    .option("--threads <count>", "threads of the runtime (default: one a core)", threadCount);
+    .addOption(
+      new Option("--threads <count>", "threads of the runtime (default: one a core)")
+        .argParser(threadCount)
+        .helpGroup(runGroup),
+    );
 }

@@ -4,7 +4,7 @@ import { type MeasuredStatistics, measureStatistics, type StatisticsOptions } fr
 import { shardOf } from "./arguments.js";
 import { formatBytes, formatJson } from "./format.js";
 import { Progress, printWarnings } from "./progress.js";
-import { addDataOptions, addRecipeOptions } from "./recipe-options.js";
+import { addDataOptions, addRecipeOptions, runGroup } from "./recipe-options.js";
 
 interface Flags extends StatisticsOptions {
   readonly output: string;
@@ -18,6 +18,7 @@ export function statisticsCommand(signal: AbortSignal): Command {
     .requiredOption("-o, --output <file>", "where to write the statistics");
   addDataOptions(command).option("--shard <part>", "the part of the samples: 2/8 is the second of eight", shardOf);
   return addRecipeOptions(command)
+    .optionsGroup(runGroup)
     .option("--json", "print JSON to stdout")
     .addHelpText(
       "after",

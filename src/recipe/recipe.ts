@@ -143,7 +143,10 @@ function wholeNumber(smallest: number) {
 }
 
 function oneOf<const Names extends readonly [string, ...string[]]>(...names: Names) {
-  return z.enum(names, { error: `must be ${names.map((name) => JSON.stringify(name)).join(" or ")}` });
+  const wanted = `must be ${names.map((name) => JSON.stringify(name)).join(" or ")}`;
+  const error = ({ input }: { readonly input?: unknown }) =>
+    typeof input === "string" ? `${wanted}, not ${JSON.stringify(input.slice(0, 40))}` : wanted;
+  return z.enum(names, { error });
 }
 
 /** An object without other fields. */

@@ -1,4 +1,5 @@
 import { RecoupError } from "../errors.js";
+import { steps } from "../steps.js";
 import type { Recipe, RecipeInput, StepRule } from "./recipe.js";
 import { parseRecipe } from "./recipe.js";
 
@@ -72,11 +73,12 @@ export function resolveRecipe(recipe: RecipeInput | undefined, settings: Setting
 
 /** `auto` alone leaves the choice to trials. */
 function stepsOf(
-  { steps, auto }: Recipe,
+  { steps: own, auto }: Recipe,
   { steps: given }: Settings,
 ): Pick<Recipe, "auto"> & { readonly steps: unknown } {
-  if (given === undefined) return { steps, auto };
+  if (given === undefined) return { steps: own, auto };
   if (given.length === 1 && given[0] === "auto") return { steps: [], auto: true };
+  if (given.includes("auto")) throw refuse('"auto" chooses the steps itself: it stands alone');
   return { steps: namedSteps(given).map(stepOf), auto: false };
 }
 
@@ -95,11 +97,23 @@ export function resolveStep(text: string): StepRule {
 /** `nbc:alpha=0.3:rho=1` is the step `nbc` with two options set. */
 function stepOf(text: string): unknown {
   const [use, ...options] = text.split(":");
+  const known = steps.find(({ name }) => name === use);
   const entries = options.map((option) => {
     const at = option.indexOf("=");
-    return at < 0 ? [option, undefined] : [option.slice(0, at), settingOf(option.slice(at + 1))];
+    const name = at < 0 ? option : option.slice(0, at);
+    if (known !== undefined && !Object.hasOwn(known.options, name)) {
+      const names = Object.keys(known.options);
+      const there = names.length === 0 ? "it has none" : `there are ${names.join(", ")}`;
+      throw refuse(`has no option ${JSON.stringify(name)}: ${there}`, use);
+    }
+    if (at < 0) throw refuse(`takes a value for ${name}: ${use}:${name}=VALUE`, use);
+    return [name, settingOf(option.slice(at + 1))];
   });
   return { use, ...Object.fromEntries(entries) };
+}
+
+function refuse(message: string, step?: string): RecoupError {
+  return new RecoupError("usage/argument", message, { field: step === undefined ? "--steps" : `--steps ${step}` });
 }
 
 function settingOf(text: string): number | string | boolean {
@@ -127,7 +141,7 @@ function editRounding(rounding: WeightRule["rounding"], { rounding: use, target 
 function refuseUnusedTarget(recipe: Recipe, { target }: Settings): Recipe {
   const isUsed = recipe.formats.some(({ weight }) => weight !== "float" && weight.rounding.use === "gptq");
   if (target === undefined || isUsed) return recipe;
-  throw new RecoupError("recipe/invalid", 'is for weights that "gptq" rounds, and there are none', {
+  throw new RecoupError("recipe/invalid", 'is for weights that "gptq" rounds, and there are none: --rounding gptq', {
     field: "rounding.target",
   });
 }

@@ -8,10 +8,10 @@ export const minMax: RangeEstimator = {
   estimate: ({ extremes }) => extremes,
 };
 
-/** Depends on the order of the samples, and bounds nothing. For weights the same as `minmax`. */
+/** Depends on the order of the samples: the last ones count most, and their extremes may lie outside. */
 export const movingAverage: RangeEstimator = {
   name: "moving-average",
-  summary: "the extremes of the batches, averaged with falling weights",
+  summary: "the extremes of the samples, averaged with falling weights; for weights the same as minmax",
   needs: "averageExtremes",
   estimate: ({ extremes, averageExtremes }) => averageExtremes ?? extremes,
 };

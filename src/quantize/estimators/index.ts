@@ -5,7 +5,7 @@ import { entropy } from "./kl.js";
 import { meanSquaredError } from "./mse.js";
 import { percentile, tighterPercentile } from "./percentile.js";
 
-/** All range estimators, the default one first. */
+/** All range estimators, in the order of help. */
 export const rangeEstimators: readonly RangeEstimator[] = [
   minMax,
   movingAverage,
@@ -16,7 +16,7 @@ export const rangeEstimators: readonly RangeEstimator[] = [
   entropy,
 ];
 
-/** @param name as in a recipe; the default where none is given */
+/** @param name as in a recipe; `minmax` where none is given */
 export function rangeEstimatorNamed(name = minMax.name): RangeEstimator {
   const found = rangeEstimators.find((estimator) => estimator.name === name);
   if (!found) throw new Error(`there is no range estimator ${name}`);
