@@ -1,9 +1,10 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { makeTestModel, someFloats } from "../../test/models.js";
 import { encodeNpy } from "../data/npy.js";
+import { RecoupError } from "../errors.js";
 import { makeNode } from "../graph/node.js";
 import { float32Tensor } from "../tensor/tensor.js";
 import { readModelFile, writeModelFile } from "./model-file.js";
@@ -95,6 +96,33 @@ describe("quantize", () => {
     const run = quantize(at("m.onnx"), { ...options(), output, signal: cancel.signal, onProgress });
     await expect(run).rejects.toMatchObject({ code: "engine/cancelled" });
     expect(readdirSync(folder).filter((name) => name.startsWith("broken") || name.startsWith(".recoup"))).toEqual([]);
+  });
+
+  it("writes the model before it is held against the original, and keeps it when that breaks off", async () => {
+    const output = at("first.onnx");
+    const cancel = new AbortController();
+    const seen: [phase: string, isThere: boolean][] = [];
+    const onProgress = (phase: string) => {
+      seen.push([phase, existsSync(output)]);
+      if (phase === "measure") cancel.abort();
+    };
+    const run = quantize(at("m.onnx"), { ...options(), output, signal: cancel.signal, onProgress });
+    await expect(run).rejects.toMatchObject({ code: "engine/cancelled" });
+    expect(seen.every(([phase, isThere]) => isThere === (phase === "measure"))).toBe(true);
+    expect(seen.at(-1)).toEqual(["measure", true]);
+    await quantize(at("m.onnx"), { ...options(), output: at("whole.onnx") });
+    expect(readFileSync(output).equals(readFileSync(at("whole.onnx")))).toBe(true);
+  });
+
+  it("warns where the model cannot be held against the original", async () => {
+    const output = at("unmeasured.onnx");
+    const onProgress = (phase: string, done: number) => {
+      if (phase === "measure" && done > 0) throw new RecoupError("engine/crashed", "the process has ended");
+    };
+    const { report, cost } = await quantize(at("m.onnx"), { ...options(), output, onProgress });
+    expect(report.warnings).toEqual(["the small model was not held against the original: the process has ended"]);
+    expect(cost.latency).toBeUndefined();
+    expect(existsSync(output)).toBe(true);
   });
 
   it("refuses an output in a folder that is a file, before any work", async () => {

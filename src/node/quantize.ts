@@ -55,7 +55,7 @@ export interface QuantizeOptions extends RecipeOptions {
   readonly onProgress?: (phase: RunPhase, done: number) => void;
 }
 
-/** What a run gained and what it cost, measured on calibration samples, and not measured where nothing was checked. */
+/** What a run gained and what it cost, measured on calibration samples; a warning says why where it was not measured. */
 export interface Cost extends Partial<Measured> {
   /** Size of the model as a file, whether it was written or not. */
   readonly bytes: number;
@@ -71,10 +71,10 @@ export interface Quantized {
 }
 
 /**
- * Quantizes a model file.
+ * Quantizes a model file. The output is written when the model is checked; then it is held against the original.
  *
  * @throws RecoupError for input that has to be changed (`exitCode` 2) and for work that broke off (`exitCode` 1); nothing
- * is written then
+ * is written then, but for the output of a run that is cancelled while its finished model is held against the original
  */
 export async function quantize(path: string, options: QuantizeOptions): Promise<Quantized> {
   const { threads, memory: memoryBytes, signal } = options;
@@ -107,22 +107,37 @@ async function quantizeOn(engine: Engine, path: string, options: QuantizeOptions
     const { model, report } = await quantizeModel(task);
     // What follows runs in processes of its own, beside which this one would take memory.
     await engine.close();
-    clock.enter("measure", 0);
-    const indices = samplesToMeasure(samples, recipe);
-    const small = { model, path: options.output ?? "the quantized model" };
-    const onSample = (count: number) => clock.enter("measure", count / indices.length);
-    const measured: Partial<Measured> = unchecked
-      ? {}
-      : await measure(source, small, samples, indices, { threads, signal, onSample });
     const writing = options.externalData ? { inlineLimit: 0 } : {};
     const bytes =
       options.output === undefined ? sizeOfModelFile(model) : writeModelFile(options.output, model, writing);
     const left = await removeCheckpoint(checkpoint);
-    const warnings = [...report.warnings, ...(measured.output ? warnOfOutputs(measured.output) : []), ...left];
+    // The model is checked and decided on: figures that say how good it is need not be waited for.
+    clock.enter("measure", 0);
+    const indices = samplesToMeasure(samples, recipe);
+    const small = { model, path: options.output ?? "the quantized model" };
+    const onSample = (count: number) => clock.enter("measure", count / indices.length);
+    const { measured = {}, warnings: found } = unchecked
+      ? { warnings: [] }
+      : await tryToMeasure(() => measure(source, small, samples, indices, { threads, signal, onSample }), signal);
+    const warnings = [...report.warnings, ...left, ...found];
     const cost = { bytes, sourceBytes: source.bytes, sizeRatio: bytes / source.bytes, ...measured };
     return { model, report: { ...report, warnings }, cost, elapsedMs: clock.finish() };
   } catch (error) {
     throw withPlace(error, { file: basename(path) });
+  }
+}
+
+/** A finished model is not lost where it cannot be held against the original. */
+async function tryToMeasure(
+  work: () => Promise<Measured>,
+  signal: AbortSignal | undefined,
+): Promise<{ readonly measured?: Measured; readonly warnings: readonly string[] }> {
+  try {
+    const measured = await work();
+    return { measured, warnings: warnOfOutputs(measured.output) };
+  } catch (error) {
+    if (!(error instanceof RecoupError) || signal?.aborted) throw error;
+    return { warnings: [`the small model was not held against the original: ${error.message}`] };
   }
 }
 
