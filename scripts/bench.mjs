@@ -136,6 +136,8 @@ ${rows.map((row) => `| ${cellsOf(row).join(" | ")} |`).join("\n")}
 - **memory**: the most that all processes had resident together.
 
 ${growth()}
+How near \`recoup quantize --dry-run\` comes to what happens: [dry runs](dry-run.md).
+
 ## Where the time goes
 
 Seconds of each phase.

@@ -1,4 +1,4 @@
-import { type Calibration, planCalibration } from "./calibration.js";
+import { planCalibration } from "./calibration.js";
 import { Checkpoint, type CheckpointOptions } from "./checkpoint/checkpoint.js";
 import type { RunDescription } from "./checkpoint/run-description.js";
 import { checkedSamples, checkRuns } from "./compare/check-runs.js";
@@ -22,8 +22,9 @@ import {
   recordSkipped,
   type TrialRecord,
 } from "./report/run-report.js";
-import { chooseRecipe, expectedTrials, kindOf, type RecipeChoice, type Trial } from "./search.js";
-import { describeRun } from "./shards/header.js";
+import { chooseRecipe, kindOf, planTrials, type RecipeChoice, type Trial } from "./search.js";
+import { fingerprintOfModel } from "./shards/header.js";
+import { refuseOtherSource } from "./shards/merge.js";
 import type { ShardStatistics } from "./shards/statistics-file.js";
 import type { TensorStore } from "./tensor/tensor-store.js";
 import { version } from "./version.js";
@@ -61,7 +62,7 @@ export interface QuantizeOutcome {
  * Makes a model small: cleans it, finds ranges, rounds, compensates, checks that the result runs.
  *
  * @throws RecoupError `quantize/nothing-to-do` where no layer can be quantized, `data/empty`, `model/not-finite`, as
- * `refuseOpenInShards`, `mergeShards` and `Checkpoint`, and what the engine throws
+ * `refuseOpenInShards`, `refuseOtherSource`, `mergeShards` and `Checkpoint`, and what the engine throws
  */
 export async function quantizeModel(task: QuantizeTask): Promise<QuantizeOutcome> {
   const { recipe, samples } = task;
@@ -76,20 +77,27 @@ export async function quantizeModel(task: QuantizeTask): Promise<QuantizeOutcome
 
 async function quantizeSamples(task: QuantizeTask, read: Prefetched): Promise<QuantizeOutcome> {
   const { model: given, engine, samples, shards, rehearsal } = task;
-  if (shards) refuseOpenInShards(task.recipe);
+  const { seed, samples: most } = task.recipe;
+  const indices = chooseSamples(samples.length, most, seed);
+  if (shards) {
+    refuseOpenInShards(task.recipe);
+    await refuseOtherSource(shards, { model: given, samples, seed, indices });
+  }
+  const fingerprint = await samples.fingerprint(indices);
+  await Checkpoint.check(task.checkpoint, () => describeTask(task, fingerprint));
   const progress = task.onProgress ?? (() => {});
   const onCleaned = (done: number) => progress("clean", done);
   const planned = await planQuantization({ model: given, recipe: task.recipe, engine, onCleaned });
   const calibration = await planCalibration(task, planned);
-  const { indices, batchSize } = calibration;
+  const { batchSize } = calibration;
   const run = rehearsal ? indices.slice(0, rehearsal.samplesToRun(indices.length, batchSize)) : indices;
-  const fingerprint = await samples.fingerprint(indices);
-  const checkpoint = await Checkpoint.open(task.checkpoint, () => describeTask(task, calibration, fingerprint));
+  const describe = async () => ({ ...(await describeTask(task, fingerprint)), batchSize });
+  const checkpoint = await Checkpoint.open(task.checkpoint, describe);
 
   const onTried = (done: number) => progress("try", done);
   const search = { engine, plan: planned, calibration, recipe: task.recipe, samples, checkpoint };
   // In a rehearsal there is nothing to choose by.
-  rehearsal?.noteTrials(expectedTrials(task.recipe, kindOf(planned)));
+  rehearsal?.noteTrials(planTrials(task.recipe, kindOf(planned), indices).counts);
   const { recipe, trials, taken }: RecipeChoice = rehearsal
     ? { recipe: defaultOf(task.recipe, kindOf(planned)), trials: [], taken: undefined }
     : await chooseRecipe({ ...search, onProgress: onTried });
@@ -150,15 +158,13 @@ function recordTrial({ name, kl, sqnrDb, samples, gain }: Trial, taken: string |
   return { name, kl, sqnrDb, held: samples.length, taken: name === taken, ...(gain && { gain }) };
 }
 
-/** What decides the bytes of the result. */
+/** What decides the bytes of the result, as far as it is known before any work. */
 async function describeTask(
-  { recipe, engine, shards }: QuantizeTask,
-  calibration: Calibration,
+  { model, recipe, engine, shards }: QuantizeTask,
   data: string,
-): Promise<RunDescription> {
-  const { version, model, batchSize } = await describeRun(calibration);
+): Promise<Omit<RunDescription, "batchSize">> {
   const statistics = shards ? await fingerprintOf(shards.flatMap((shard) => [...shard.statistics.values()])) : null;
-  return { version, model, recipe, data, statistics, batchSize, engine: engine.name };
+  return { version, model: await fingerprintOfModel(model), recipe, data, statistics, engine: engine.name };
 }
 
 /** What was done goes into the model itself, so that each number can be reproduced from it. */

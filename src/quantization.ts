@@ -15,12 +15,24 @@ import type { OpenStep } from "./step/step.js";
 import type { TensorStore } from "./tensor/tensor-store.js";
 import type { WalkOptions } from "./walk/walk.js";
 
+/** How often a network is quantized for trials, each time fitted on some samples and tried on others. */
+export interface TrialCounts {
+  /** Where nothing comes near what stands first. */
+  readonly fewest: number;
+  /** Where all are close. */
+  readonly most: number;
+  /** Samples that each is fitted on. */
+  readonly fitted: number;
+  /** Samples that each is tried on. */
+  readonly held: number;
+}
+
 /** A run over the first batches only, so that what it takes tells what the whole run would take. */
 export interface Rehearsal {
   /** @returns how many of the samples of a run to run */
   samplesToRun(count: number, batchSize: number): number;
-  /** @param count how often the whole run would quantize for a trial, about: fitted on some samples and tried on others */
-  noteTrials(count: number): void;
+  /** @param counts those of the whole run */
+  noteTrials(counts: TrialCounts): void;
   /** As `RefineOptions` has it. */
   replaceSteps(steps: readonly OpenStep[]): readonly OpenStep[];
 }

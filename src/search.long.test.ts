@@ -18,7 +18,7 @@ import { planQuantization } from "./planning.js";
 import type { RoundingTarget } from "./quantize/format.js";
 import { parseRecipe, type RecipeInput } from "./recipe/recipe.js";
 import { refine, walkBatchSize } from "./refinement.js";
-import { type Bar, chooseRecipe, isBetter, type RecipeChoice, type Trial, trialFolds } from "./search.js";
+import { type Bar, chooseRecipe, isBetter, planTrials, type RecipeChoice, type Trial, trialFolds } from "./search.js";
 import { int64Tensor } from "./tensor/tensor.js";
 
 const engine = createRuntimeEngine({ threads: 1 });
@@ -229,6 +229,28 @@ describe("isBetter", () => {
       ],
     });
     expect(isBetter(regressor(2), regressor(1), bar(0, 2))).toBe(true);
+  });
+});
+
+describe("planTrials", () => {
+  const cnn = { hasProducts: false, isQuantized: true, isRoundable: true };
+  const indices = (count: number) => Array.from({ length: count }, (_, i) => i);
+  const countsOf = (recipe: RecipeInput, samples: number) =>
+    planTrials(parseRecipe(recipe), cnn, indices(samples)).counts;
+
+  it("counts each candidate once where the first is best, and both ways round where all are close", () => {
+    expect(countsOf(recipeFor("auto"), 64)).toEqual({ fewest: 2, most: 4, fitted: 32, held: 32 });
+    expect(countsOf({ ...recipeFor("auto"), steps: ["qwt"] }, 300)).toEqual({
+      ...{ fewest: 3, most: 6 },
+      ...{ fitted: 64, held: 64 },
+    });
+  });
+
+  it.each([
+    ["nothing is open", recipeFor("float"), 64],
+    ["the samples are too few", recipeFor("auto"), 7],
+  ] as const)("counts none where %s", (_about, recipe, samples) => {
+    expect(countsOf(recipe, samples)).toEqual({ fewest: 0, most: 0, fitted: 0, held: 0 });
   });
 });
 

@@ -5,7 +5,7 @@ import type { Samples } from "./data/samples.js";
 import { type Engine, withSession } from "./engine/engine.js";
 import { shapeOf } from "./graph/value-types.js";
 import { type Plan, planLayers } from "./planning.js";
-import { quantizeNetwork } from "./quantization.js";
+import { quantizeNetwork, type TrialCounts } from "./quantization.js";
 import { type Candidate, defaultOf, type NetworkKind, type Round, roundsOf } from "./recipe/candidates.js";
 import type { Recipe } from "./recipe/recipe.js";
 
@@ -60,15 +60,26 @@ export function trialFolds(indices: readonly number[]): readonly Fold[] {
   ];
 }
 
+/** What is tried, and on which samples. */
+interface TrialPlan {
+  readonly rounds: readonly Round[];
+  /** None where nothing is tried. */
+  readonly folds: readonly Fold[];
+  readonly counts: TrialCounts;
+}
+
 /**
- * How many networks are quantized for trials, about: one of each recipe, and those of the first and of one that is better
- * than it the other way round too.
+ * What a recipe has to try. Each candidate is quantized on the first fold, and on the second where it is better on the first;
+ * what later rounds offer may depend on what earlier ones find.
  */
-export function expectedTrials(recipe: Recipe, kind: NetworkKind): number {
+export function planTrials(recipe: Recipe, kind: NetworkKind, indices: readonly number[]): TrialPlan {
   const rounds = roundsOf(recipe, kind);
-  const counts = rounds.map((round) => round.candidates(defaultOf(recipe, kind)).length);
-  const count = counts.reduce((sum, own) => sum + own, 0);
-  return count > 1 ? count + 2 : count;
+  const offered = rounds.flatMap((round) => round.candidates(defaultOf(recipe, kind)));
+  const folds = offered.length > 1 ? trialFolds(indices) : [];
+  const fewest = folds.length > 0 ? offered.length : 0;
+  const [{ fitted, held } = { fitted: [], held: [] }] = folds;
+  const counts = { fewest, most: fewest * folds.length, fitted: fitted.length, held: held.length };
+  return { rounds, folds, counts };
 }
 
 export function kindOf({ choice }: Plan): NetworkKind {
@@ -103,14 +114,12 @@ export interface SearchTask {
 export async function chooseRecipe(task: SearchTask): Promise<RecipeChoice> {
   const { plan, calibration, recipe, onProgress } = task;
   const kind = kindOf(plan);
-  const rounds = roundsOf(recipe, kind);
-  const folds = trialFolds(calibration.indices);
+  const { rounds, folds, counts } = planTrials(recipe, kind, calibration.indices);
   const [first, ...others] = rounds.length === 0 ? [] : inOrder(rounds[0], recipe);
   if (first === undefined || folds.length === 0) {
     return { recipe: first?.candidate.recipe ?? recipe, trials: [], taken: undefined };
   }
   onProgress(0);
-  const count = expectedTrials(recipe, kind);
   let done = 0;
   const rank = shapeOf(plan.types, plan.float.graph.outputs[0]?.name ?? "")?.length ?? 0;
   const contest: Contest = {
@@ -118,7 +127,7 @@ export async function chooseRecipe(task: SearchTask): Promise<RecipeChoice> {
     rank,
     async quantize(candidate, fold) {
       const number = String(done + 1).padStart(2, "0");
-      const progress = (part: number) => onProgress(Math.min(1, (done + part) / count));
+      const progress = (part: number) => onProgress(Math.min(1, (done + part) / counts.most));
       const trial = await tryRecipe(task, candidate, folds[fold], number, progress);
       done++;
       return trial;

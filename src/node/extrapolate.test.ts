@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { estimatePhases, peakBytes, type Rehearsed, type RunSize } from "./extrapolate.js";
+import { estimatePhases, peakBytes, type Rehearsed, type RunSize, trialMs } from "./extrapolate.js";
 
 /** 20 samples in 2 batches: calibration takes 30 ms for the first and 10 for each other, the walk 50 and 5. */
 const rehearsed: Rehearsed = {
@@ -14,7 +14,8 @@ const rehearsed: Rehearsed = {
   measuredMs: [],
   turnsMs: [],
 };
-const run: RunSize = { samples: 100, measured: 0, turns: 0, trials: undefined };
+const none = { fewest: 0, most: 0, fitted: 0, held: 0 };
+const run: RunSize = { samples: 100, measured: 0, turns: 0, trials: none };
 
 describe("estimatePhases", () => {
   it("repeats what lies between batches, once for each further batch", () => {
@@ -47,10 +48,19 @@ describe("estimatePhases", () => {
     expect(estimatePhases(measured, { ...run, measured: 5, turns: 4 }).measure).toBe(70 + 3 * 6 + 3 * 10);
   });
 
-  it("adds trials: a walk over some samples each, and a comparison on others", () => {
-    const trials = { count: 2, fitted: 40, held: 8 };
-    const estimate = estimatePhases({ ...rehearsed, measuredMs: [200, 206] }, { ...run, measured: 2, trials });
-    expect(estimate.try).toBe(2 * (50 + 3 * 5 + 8 * 6));
+  it("adds trials: as few as there may be, each on a part of the samples", () => {
+    const elapsedMs = { ...rehearsed.elapsedMs, quantize: 7 };
+    const measured = { ...rehearsed, elapsedMs, measuredMs: [200, 206], skippedMs: 1000 };
+    const trials = { fewest: 2, most: 4, fitted: 40, held: 8 };
+    // Ranges and a walk in four batches, rounding, solving what was not solved, and a comparison.
+    const each = 60 + 65 + 7 + 1000 + 8 * 6;
+    expect(trialMs(measured, trials)).toBe(each);
+    expect(estimatePhases(measured, { ...run, measured: 2, trials }).try).toBe(2 * each);
+  });
+
+  it("makes a trial on fewer samples than were run shorter", () => {
+    const trials = { fewest: 2, most: 4, fitted: 10, held: 0 };
+    expect(trialMs(rehearsed, trials)).toBe(40 - 10 + 55 - 5);
   });
 });
 

@@ -1,3 +1,5 @@
+import type { TrialCounts } from "../quantization.js";
+
 /** One session, or the handing over of what is fed: when each batch was done, in milliseconds. */
 export interface Pass {
   readonly phase: string;
@@ -18,6 +20,16 @@ export interface Rehearsed {
   readonly turnsMs: readonly number[];
 }
 
+/** What trials before a run would take. */
+export interface TrialEstimate {
+  /** How many there are where nothing comes near what is tried first. */
+  readonly fewest: number;
+  /** How many there are where all are close. */
+  readonly most: number;
+  /** What one takes, in milliseconds. */
+  readonly eachMs: number;
+}
+
 /** How often a whole run does what repeats. */
 export interface RunSize {
   readonly samples: number;
@@ -25,8 +37,7 @@ export interface RunSize {
   readonly measured: number;
   /** Turns in which it is timed. */
   readonly turns: number;
-  /** Trials of targets, each fitted on some samples and tried on others; undefined where there are none. */
-  readonly trials: { readonly count: number; readonly fitted: number; readonly held: number } | undefined;
+  readonly trials: TrialCounts;
 }
 
 /** The phases that run all batches; in others a session runs a sample or two. */
@@ -42,14 +53,19 @@ export function estimatePhases(rehearsed: Rehearsed, run: RunSize): Readonly<Rec
   const add = (phase: string, ms: number) => phases.set(phase, (phases.get(phase) ?? 0) + ms);
   for (const phase of batchPhases) if (phases.has(phase)) add(phase, furtherMs(rehearsed, phase, run.samples));
   if (phases.has("refine")) add("refine", skippedMs);
-  if (run.trials !== undefined) {
-    const { count, fitted, held } = run.trials;
-    const walk = (elapsedMs.refine ?? 0) + furtherMs(rehearsed, "refine", fitted) + skippedMs;
-    add("try", count * (walk + held * meanInterval(measuredMs)));
-  }
+  if (run.trials.fewest > 0) add("try", run.trials.fewest * trialMs(rehearsed, run.trials));
   add("measure", (run.measured - measuredMs.length) * meanInterval(measuredMs));
   add("measure", (run.turns + 1 - turnsMs.length) * meanInterval(turnsMs));
   return Object.fromEntries(phases);
+}
+
+/** What one trial takes, in milliseconds: ranges, rounding and a walk on some samples, and two networks on others. */
+export function trialMs(rehearsed: Rehearsed, { fitted, held }: TrialCounts): number {
+  const { elapsedMs, skippedMs, measuredMs } = rehearsed;
+  const onFitted = (phase: string) => (elapsedMs[phase] ?? 0) + furtherMs(rehearsed, phase, fitted);
+  return (
+    onFitted("calibrate") + (elapsedMs.quantize ?? 0) + onFitted("refine") + skippedMs + held * meanInterval(measuredMs)
+  );
 }
 
 /**

@@ -69,6 +69,9 @@ describe("preflight", () => {
       ["calibrate", "check", "clean", "measure", "quantize", ...more].sort(),
     );
     for (const ms of Object.values(found.elapsedMs)) expect(ms).toBeGreaterThan(0);
+    const networks = report.trials.reduce((sum, { held }) => sum + held / 32, 0);
+    expect(found.trials.fewest).toBeLessThanOrEqual(networks);
+    expect(found.trials.most).toBeGreaterThanOrEqual(networks);
     if (process.platform === "linux") expect(found.memoryBytes).toBeGreaterThan(1e8);
     expect(readdirSync(folder)).toEqual(before);
   });

@@ -2,9 +2,9 @@ import { basename } from "node:path";
 import { latencyTurns } from "../compare/outputs.js";
 import { withPlace } from "../errors.js";
 import { quantizeModel } from "../pipeline.js";
-import { trialFolds } from "../search.js";
+import type { TrialCounts } from "../quantization.js";
 import { EngineMeter } from "./engine-meter.js";
-import { estimatePhases, peakBytes, type RunSize } from "./extrapolate.js";
+import { estimatePhases, peakBytes, type TrialEstimate, trialMs } from "./extrapolate.js";
 import { measure, samplesToMeasure } from "./measure.js";
 import { MemoryWatch } from "./memory-watch.js";
 import { sizeOfModelFile } from "./model-file.js";
@@ -29,8 +29,10 @@ export interface Preflight {
   readonly layers: number;
   /** Layers that would stay in float. */
   readonly skipped: number;
-  /** What the phases would take, in milliseconds: together the whole run. */
+  /** What the phases would take, in milliseconds: together the whole run, with as few trials as there may be. */
   readonly elapsedMs: Readonly<Record<string, number>>;
+  /** What the phase `try` consists of. */
+  readonly trials: TrialEstimate;
   /** The most that all processes of Recoup would have resident at once; undefined where the system does not tell. */
   readonly memoryBytes: number | undefined;
   /** The most that temporary files would take: models for the runtime, and activations that do not fit into `memory`. */
@@ -74,8 +76,8 @@ export async function preflight(path: string, options: QuantizeOptions): Promise
     return chosen.run;
   };
   try {
-    let trialCount = 0;
-    const noteTrials = (count: number) => (trialCount = count);
+    let trials: TrialCounts = { fewest: 0, most: 0, fitted: 0, held: 0 };
+    const noteTrials = (counts: TrialCounts) => (trials = counts);
     const rehearsal = { samplesToRun, noteTrials, replaceSteps: solving.replaceSteps };
     const store = new ScratchTensors();
     const unchecked = whyUnchecked(options.check, source);
@@ -100,7 +102,6 @@ export async function preflight(path: string, options: QuantizeOptions): Promise
     const { skippedMs } = solving;
     const elapsedMs = clock.finish();
     const rehearsed = { samples: chosen.run, elapsedMs, passes, skippedMs, measuredMs, turnsMs };
-    const trials = trialsOf(trialCount, chosen.all);
     const run = { samples: chosen.all, measured: indices.length, turns: latencyTurns, trials };
     const ratio = chosen.all / chosen.run;
     const bytes = sizeOfModelFile(model);
@@ -112,6 +113,7 @@ export async function preflight(path: string, options: QuantizeOptions): Promise
       layers: report.layers.length,
       skipped: report.skipped.length,
       elapsedMs: estimatePhases(rehearsed, run),
+      trials: { fewest: trials.fewest, most: trials.most, eachMs: trialMs(rehearsed, trials) },
       memoryBytes: watch.samples.length > 0 ? peakBytes(watch.samples, ratio, memory) : undefined,
       // In the end the runtime has both models beside each other.
       diskBytes: Math.max(mostModelBytes + spilledBytes, source.bytes + bytes),
@@ -126,9 +128,4 @@ export async function preflight(path: string, options: QuantizeOptions): Promise
     watch.stop();
     await engine.close();
   }
-}
-
-function trialsOf(count: number, samples: number): RunSize["trials"] {
-  const [trial] = count === 0 ? [] : trialFolds(Array.from({ length: samples }, (_, i) => i));
-  return trial && { count, fitted: trial.fitted.length, held: trial.held.length };
 }
