@@ -133,9 +133,9 @@ describe("a checkpoint", () => {
     const { exitCode, stderr } = await recoup(...run, "--resume");
     expect(exitCode).toBe(2);
     const [line, ...others] = stderr.split("\n").filter((text) => text !== "");
-    expect(line).toContain(`out.onnx.checkpoint/${file}: is `);
+    expect(line).toContain(`out.onnx.checkpoint/${file}: `);
     expect(line).toMatch(/(: |; )without --resume the run starts over \[checkpoint\/malformed\]$/);
-    expect(line).not.toMatch(/zip|Error/);
+    expect(line).not.toMatch(/zip/);
     expect(others).toEqual([]);
     expect(contentOf(checkpoint)).toEqual(before);
   });
