@@ -358,7 +358,11 @@ describe("bad input", () => {
       /^recoup: --shard: is given twice/,
     ],
     ["steps beside auto", quantize(cnn, "--steps", "auto,bc"), /--steps: "auto" .* stands alone/],
-    ["an option of a step without a value", quantize(cnn, "--steps", "bc:places"), /--steps bc: takes a value for places: bc:places=VALUE/],
+    [
+      "an option of a step without a value",
+      quantize(cnn, "--steps", "bc:places"),
+      /--steps bc: takes a value for places: bc:places=VALUE/,
+    ],
     ["a dry run over the samples", dryRun(cnn, "-o", samples), /is an input too/],
     ["a dry run with JSON over the samples", dryRun(cnn, "--json", samples), /digits\.npy: is an input too/],
     [
