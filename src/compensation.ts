@@ -18,6 +18,7 @@ import { RecoupError } from "./errors.js";
 import type { Model } from "./graph/model.js";
 import { refuseNotANumber } from "./graph/not-a-number.js";
 import type { StepRule } from "./recipe/recipe.js";
+import { textOfStep } from "./recipe/settings.js";
 import { walkBatchSize } from "./refinement.js";
 import type { CompensationReport, Trial } from "./report/compensation-report.js";
 import { rangesName } from "./round/live-ranges.js";
@@ -143,7 +144,7 @@ async function tryVariants(task: CompensateTask, run: AlignedPair, judge: Judge,
     const walked = await walkAligned(run, steps, (done) => onProgress("refine", done));
     first ??= walked;
     onProgress("try", 0);
-    const trial = { steps: steps.map(nameOf), ...(await judge.measure(walked.model)) };
+    const trial = { steps: steps.map(textOfStep), ...(await judge.measure(walked.model)) };
     trials.push(trial);
     if (judge.isBetter(trial, best.trial)) best = { trial, model: walked.model, walked };
     return { steps, trial };
@@ -163,10 +164,6 @@ function withEstimators(steps: readonly StepRule[]): readonly (readonly StepRule
   return triedEstimators.map((range) => steps.map((step) => (isOpen(step) ? { ...step, range } : step)));
 }
 
-/** The step as it is written on the command line. */
-function nameOf({ use, ...options }: StepRule): string {
-  return [use, ...Object.entries(use === rangesName ? options : {}).map(([key, value]) => `${key}=${value}`)].join(":");
-}
 /** @throws RecoupError `compensate/nothing-to-do` */
 function refuseEqual({ sqnrDb }: Trial): void {
   if (sqnrDb < sameDb) return;

@@ -110,7 +110,7 @@ function describe(
   }
   if (from.length !== to.length || from.length < 2) return no("its input and its output have different ranks");
   const rank = from.length;
-  const isMaps = rank > 2 && nodes.some((node) => isOperator(node, "Conv"));
+  const isMaps = rank > 2 && nodes.some((node) => isOperator(node, "Conv", "ConvTranspose"));
   const axis = isMaps ? 1 : rank - 1;
   const [inputChannels, outputChannels] = [from[axis], to[axis]];
   if (typeof inputChannels !== "number" || typeof outputChannels !== "number")

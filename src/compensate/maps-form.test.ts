@@ -16,6 +16,8 @@ function formOf(nodes: readonly Node[], from: readonly (number | null)[], to: re
       w: someFloats([2, 2, 3, 3]),
       v: someFloats([2, 2, 1, 1], 2),
       pads: int64Tensor([8], [0, 0, 1, 1, 0, 0, 0, 0]),
+      copies: int64Tensor([2], [1, 0]),
+      channel: int64Tensor([], [1]),
     },
   }).model;
   const section: Section = { label: "y", entry: "x", exit: "y", nodes: graph.nodes, sides: [] };
@@ -58,7 +60,14 @@ describe("mapsForm", () => {
     expect(formOf([padded], [null, null], [null, null])).toEqual(maps(1, 2, [0, 0, 0, 0]));
   });
 
+  it("looks through a choice of channels", () => {
+    const nodes = [makeNode("Gather", ["x", "copies"], ["a"], { axis: 1 }), conv("a", "y", same)];
+    expect(formOf(nodes, [null, null], [null, null])).toEqual(maps(1, 1, [0, 0, 0, 0]));
+  });
+
   it.each([
+    ["a channel by itself", [makeNode("Gather", ["x", "channel"], ["y"], { axis: 1 })]],
+    ["a choice of rows", [makeNode("Gather", ["x", "copies"], ["y"], { axis: 2 })]],
     ["a kernel without padding", [conv("x", "y")]],
     [
       "a pooling that rounds up",

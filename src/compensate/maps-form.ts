@@ -68,9 +68,15 @@ const elementwise: readonly string[] = [
   ...["LeakyRelu", "Mish", "Mul", "PRelu", "Pow", "Relu", "Selu", "Sigmoid", "Softplus", "Sqrt", "Sub", "Tanh"],
 ];
 
+function isList(graph: Graph, value: ValueName): boolean {
+  return graph.constant(value)?.shape.length === 1;
+}
+
 /** Whether a node makes ⌈n / stride⌉ positions of n, whatever n is: as a kernel of 1 with the same stride does. */
 function dividesSizes(graph: Graph, node: Node): boolean {
   if (isOperator(node, ...elementwise)) return true;
+  // A choice of channels, as of those that are there twice.
+  if (isOperator(node, "Gather")) return intAttribute(node, "axis", 0) === 1 && isList(graph, node.inputs[1]);
   if (isOperator(node, "Concat")) return intAttribute(node, "axis", 1) === 1;
   if (!isOperator(node, "Conv", "MaxPool", "AveragePool", "LpPool")) return false;
   const kernel = intsAttribute(node, "kernel_shape") ?? graph.constant(node.inputs[1] ?? "")?.shape.slice(2);

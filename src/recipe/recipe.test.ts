@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { RecoupError } from "../errors.js";
 import { steps } from "../steps.js";
 import { neededOpset, parseRecipe, type RecipeInput } from "./recipe.js";
-import { resolveRecipe, type Settings } from "./settings.js";
+import { resolveRecipe, resolveStep, type Settings, textOfStep } from "./settings.js";
 
 /** The error that something throws, which must be one that callers expect. */
 function errorOf(work: () => unknown): RecoupError {
@@ -178,6 +178,13 @@ describe("resolveRecipe", () => {
     const error = errorOf(() => resolveRecipe({}, settings));
     expect([error.code, error.place.field]).toEqual(["usage/argument", flag]);
   });
+
+  it.each(["bc", "nbc:rho=1:alpha=plain", "bc:places=all", "qwt:rank=2:relu=false"])(
+    "reads and writes the step %s",
+    (text) => {
+      expect(textOfStep(resolveStep(text))).toBe(text);
+    },
+  );
 
   it("keeps what a recipe says of a rounding that a setting names too, and gives a target to what has one", () => {
     const own: RecipeInput = {

@@ -86,12 +86,20 @@ function namedSteps(given: readonly string[]): readonly string[] {
   return given.filter((step) => step !== "none");
 }
 
-/** The step that a text like `nbc:alpha=0.3:rho=1` means, with every option filled in.
+/**
+ * The step that a text like `nbc:alpha=0.3:rho=1` means, with every option filled in.
  *
  * @throws RecoupError `usage/argument`
  */
 export function resolveStep(text: string): StepRule {
   return resolveRecipe(undefined, { steps: [text] }).steps[0];
+}
+
+/** The text that means a step: its name, and the options that are not at their defaults. */
+export function textOfStep({ use, ...options }: StepRule): string {
+  const known = steps.find(({ name }) => name === use)?.options ?? {};
+  const set = Object.entries(options).filter(([name, value]) => value !== known[name]?.default);
+  return [use, ...set.map(([name, value]) => `${name}=${value}`)].join(":");
 }
 
 /** `nbc:alpha=0.3:rho=1` is the step `nbc` with two options set. */
