@@ -1,4 +1,13 @@
-import { linkSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -76,6 +85,23 @@ describe("checkOutput", () => {
     writeFileSync(at("file"), "");
     expect(() => checkOutput(path(), [])).toThrow(refused(message));
   });
+
+  it.runIf(existsSync("/dev/stdout"))("refuses a place among devices, whatever seems to stand there", () => {
+    symlinkSync("/dev", at("alias"));
+    for (const path of ["/dev/stdout", "/dev/new.onnx", at("alias", "new.onnx"), "/proc/self/fd/1"]) {
+      expect(() => checkOutput(path, []), path).toThrow(expect.objectContaining({ code: "file/unwritable" }));
+    }
+    expect(() => checkOutput("/dev/new.onnx", [])).toThrow(refused("among the system's devices"));
+  });
+
+  // Whoever administers the machine may write everywhere.
+  it.runIf((process.getuid?.() ?? 0) > 0)(
+    "refuses a folder that nobody may write into, before any work is done",
+    () => {
+      mkdirSync(at("closed"), { mode: 0o500 });
+      expect(() => checkOutput(at("closed", "out"), [])).toThrow(refused("EACCES"));
+    },
+  );
 
   it("refuses an input, however it is spelled", () => {
     writeFileSync(at("in"), "in");

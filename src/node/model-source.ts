@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { lstatSync, realpathSync } from "node:fs";
+import { accessSync, constants, lstatSync, realpathSync } from "node:fs";
 import { basename, dirname, join, resolve, sep } from "node:path";
 import type { Samples } from "../data/samples.js";
 import { RecoupError } from "../errors.js";
@@ -66,6 +66,8 @@ export function checkOutput(path: string, inputs: readonly string[]): void {
   // A device or a pipe would be replaced by a file.
   if (statsOf(full)?.isFile() === false) throw refuse("is no regular file");
   if (path.endsWith("/") || path.endsWith(sep)) throw refuse("is the name of a folder");
+  // What stands there may look like a file, as /dev/stdout does where the output goes into one.
+  if (deviceFolders.test(placeOf(full))) throw refuse("stands among the system's devices");
   const problem = problemOf(full);
   if (problem !== undefined) throw refuse(`cannot be written (${problem})`);
   refuseInput(path, inputs);
@@ -105,10 +107,18 @@ export function filesWritten(model: string): readonly string[] {
   return [model, ...tensorFiles(model)];
 }
 
-/** Why no file can stand there: a name that is too long. */
+/** Folders whose entries are no files; memory that is used as a disk is the exception. */
+const deviceFolders = /^\/(dev(?!\/shm\/)|proc|sys)\//;
+
+/** Why no file can stand there: a name that is too long, a folder that nobody may write into. */
 function problemOf(path: string): string | undefined {
+  return codeOf(() => lstatSync(path)) ?? codeOf(() => accessSync(dirname(path), constants.W_OK));
+}
+
+/** What the system says; nothing where it has no objection, or knows no such file. */
+function codeOf(look: () => void): string | undefined {
   try {
-    lstatSync(path);
+    look();
     return undefined;
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
