@@ -56,6 +56,21 @@ export function describeEngine(name: string, create: () => Engine): void {
       });
     });
 
+    it("hands over the tensors of numbers where nobody asks for texts and sequences", async () => {
+      const nodes = [
+        makeNode("Cast", ["x"], ["t"], { to: 8 }),
+        makeNode("SequenceConstruct", ["x"], ["q"]),
+        makeNode("Neg", ["x"], ["y"]),
+      ];
+      const { model } = makeTestModel({ feeds: { x }, nodes, outputs: ["t", "q", "y"] });
+      await withSession(engine, model, {}, async (session) => {
+        expect(session.outputs.map((output) => output.name)).toEqual(["t", "q", "y"]);
+        expect([...(await session.run(only(x))).outputs.keys()]).toEqual(["y"]);
+        for (const asked of ["t", "q"])
+          await expect(session.run(only(x), [asked])).rejects.toThrow(failure("engine/run"));
+      });
+    });
+
     it("keeps sessions apart and runs each as often as it is asked", async () => {
       const [first, second] = await Promise.all([engine.open(small), engine.open(castTo(7))]);
       const results = await Promise.all([first.run(only(x)), second.run(only(x)), first.run(only(someFloats([5, 3])))]);

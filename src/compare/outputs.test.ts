@@ -33,7 +33,16 @@ describe("compareOutputs", () => {
       agreement: 100,
       kl: 0,
       brokenSamples: 0,
+      unread: [],
     });
+  });
+
+  it("names the outputs that no runtime hands over, and compares the others", async () => {
+    const [text, numbers] = ["text", "numbers"].map((name) => ({ name, type: { kind: "other" } }) as const);
+    const some: Session = { ...returning({ numbers: float32Tensor([2], [1, 2]) }), outputs: [text, numbers] };
+    const found = await compareOutputs(some, some, all(sample(0)));
+    expect(found).toMatchObject({ agreement: 100, sqnrDb: Number.POSITIVE_INFINITY, unread: ["text"] });
+    expect(warnOfOutputs(found)).toEqual([expect.stringMatching(/not compared: text$/)]);
   });
 
   it("counts samples that lost their numbers, and says so", async () => {

@@ -3,6 +3,7 @@ import type { RunResult, Session } from "../engine/engine.js";
 import { RecoupError } from "../errors.js";
 import { quantile } from "../evaluate/latency.js";
 import { argMax, divergence, isAsFinite, type SignalNoise, signalNoise, sqnrDb } from "../evaluate/outputs.js";
+import type { ValueName } from "../graph/graph.js";
 import { isFloatType } from "../tensor/element-type.js";
 import { elementCount } from "../tensor/shape.js";
 import { float32Values, type Tensor } from "../tensor/tensor.js";
@@ -18,6 +19,8 @@ export interface OutputComparison {
   readonly kl: number;
   /** Samples on which the model returns NaN or an infinity where the reference returns a number. */
   readonly brokenSamples: number;
+  /** Outputs that the runtime does not hand over, so that nobody looked at them: texts, sequences, maps. */
+  readonly unread: readonly ValueName[];
 }
 
 /** How far the outputs of one sample are from a reference's. */
@@ -54,9 +57,11 @@ export async function compareOutputs(
   let agreements = 0;
   let kl = 0;
   let brokenSamples = 0;
+  const unread = new Set<ValueName>();
   for await (const { feeds } of samples) {
     const truth = await reference.run(feeds);
     const other = await model.run(feeds);
+    for (const { name } of reference.outputs) if (!truth.outputs.has(name)) unread.add(name);
     const compared = pairs(reference, model, truth, other);
     let own: SignalNoise = { signal: 0, noise: 0 };
     let isBroken = false;
@@ -83,14 +88,16 @@ export async function compareOutputs(
   if (count === 0) throw new RecoupError("data/empty", "holds no samples");
   const perRow = Math.max(rows, 1);
   const agreement = (100 * agreements) / perRow;
-  return { samples: count, sqnrDb: sqnrDb(total), agreement, kl: kl / perRow, brokenSamples };
+  const result = { samples: count, sqnrDb: sqnrDb(total), agreement, kl: kl / perRow, brokenSamples };
+  return { ...result, unread: [...unread] };
 }
 
 /** What the user must be told about a comparison besides its figures. */
-export function warnOfOutputs({ brokenSamples, samples }: OutputComparison): readonly string[] {
-  if (brokenSamples === 0) return [];
+export function warnOfOutputs({ brokenSamples, samples, unread }: OutputComparison): readonly string[] {
   const where = `on ${brokenSamples} of ${samples} samples`;
-  return [`the quantized model returns NaN or infinity where the original returns numbers, ${where}`];
+  const broken = `the quantized model returns NaN or infinity where the original returns numbers, ${where}`;
+  const unlooked = `outputs that are no tensors of numbers were not compared: ${unread.join(", ")}`;
+  return [...(brokenSamples > 0 ? [broken] : []), ...(unread.length > 0 ? [unlooked] : [])];
 }
 
 /** How often two models take turns. */

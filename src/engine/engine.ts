@@ -56,7 +56,8 @@ export interface Session {
   /** How long the runtime took to load the model, in milliseconds. */
   readonly loadMs: number;
   /**
-   * @param fetch the outputs and taps to return; all where it is not given
+   * @param fetch the outputs and taps to return; where it is not given, all that are tensors of numbers: no runtime hands
+   * over sequences, maps and texts in one form
    * @throws RecoupError `engine/run` where the runtime cannot compute the outputs, `engine/crashed`, `engine/cancelled`
    */
   run(feeds: RunFeeds, fetch?: readonly ValueName[]): Promise<RunResult>;

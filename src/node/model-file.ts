@@ -150,10 +150,11 @@ function externalFilesBeside(modelPath: string): ExternalReader {
  * Makes sure that a runtime which opens a file of tensors itself opens nothing that would not be read here.
  *
  * @param end how far into the file the tensors reach
+ * @param field the one that reaches there, for errors
  * @throws RecoupError `onnx/external-data`
  */
-export function checkExternalFile(folder: string, location: string, end: number): void {
-  withExternalFile(folder, location, end, {}, () => {});
+export function checkExternalFile(folder: string, location: string, end: number, field: string): void {
+  withExternalFile(folder, location, end, { field }, () => {});
 }
 
 /**

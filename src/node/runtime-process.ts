@@ -132,10 +132,10 @@ function withTensorFolder(options: InferenceSession.SessionOptions, folder: stri
 async function run(request: Extract<Request, { kind: "run" }>): Promise<Reply> {
   const sent = openMail(request.feeds);
   const session = sessionOf(request.session);
-  const fetch = request.fetch ?? session.outputNames;
+  const fetch = request.fetch ?? numbersOf(session);
   for (const output of session.outputMetadata) {
     // The binding would abort the whole process.
-    if (output.isTensor && fetch.includes(output.name) && /^u?int[24]$/.test(output.type)) {
+    if (fetch.includes(output.name) && isSmall(output)) {
       throw new Error(`${output.name}: a ${output.type} tensor cannot be fetched`);
     }
   }
@@ -151,6 +151,16 @@ async function run(request: Extract<Request, { kind: "run" }>): Promise<Reply> {
     outputs: mail.send(outputs.map(([name, tensor]) => [name, fromRuntime(name, tensor)])),
     elapsedMs,
   };
+}
+
+/** The outputs that can leave the process; all of them where none can, so that the runtime says why. */
+function numbersOf({ outputMetadata, outputNames }: InferenceSession): readonly string[] {
+  const fetched = outputMetadata.filter((output) => output.isTensor && output.type !== "string" && !isSmall(output));
+  return fetched.length === 0 ? outputNames : fetched.map(({ name }) => name);
+}
+
+function isSmall(output: InferenceSession.ValueMetadata): output is InferenceSession.TensorValueMetadata {
+  return output.isTensor && /^u?int[24]$/.test(output.type);
 }
 
 /** All or none. */

@@ -11,6 +11,6 @@ import { checkExternalFile, defaultInlineLimit } from "./model-file.js";
 export function folderOfTensors({ graph }: Model): string | undefined {
   const found = tensorsInPlace(graph);
   if (found === undefined || found.otherBytes > defaultInlineLimit) return undefined;
-  for (const [location, end] of found.ends) checkExternalFile(found.folder, location, end);
+  for (const [location, { end, tensor }] of found.ends) checkExternalFile(found.folder, location, end, tensor);
   return found.folder;
 }

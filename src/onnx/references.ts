@@ -1,5 +1,5 @@
 import { RecoupError } from "../errors.js";
-import type { Attribute, Graph, Node } from "../graph/graph.js";
+import type { Attribute, Graph, Node, ValueName } from "../graph/graph.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { type FileTensor, isFileTensor, isStoredOutside, type TensorOnDisk } from "./tensor.js";
 import { bodyOf, cutRecords, malformed } from "./wire.js";
@@ -33,8 +33,8 @@ function filesOfTensor(tensor: Tensor): ReadonlySet<string> {
 /** Tensors of a graph that stand in files beside a model, with nothing of them in memory. */
 export interface TensorsInPlace {
   readonly folder: string;
-  /** How far into each file, by its name in the folder, they reach. */
-  readonly ends: ReadonlyMap<string, number>;
+  /** How far into each file, by its name in the folder, they reach, and which of them does. */
+  readonly ends: ReadonlyMap<string, { readonly end: number; readonly tensor: ValueName }>;
   /** Bytes of all other initializers. */
   readonly otherBytes: number;
 }
@@ -43,13 +43,14 @@ export interface TensorsInPlace {
 export function tensorsInPlace({ initializers }: Graph): TensorsInPlace | undefined {
   let folder: string | undefined;
   let otherBytes = 0;
-  const ends = new Map<string, number>();
-  for (const tensor of initializers.values()) {
+  const ends = new Map<string, { readonly end: number; readonly tensor: ValueName }>();
+  for (const [name, tensor] of initializers) {
     folder ??= isFileTensor(tensor) ? tensor.external?.folder : undefined;
     if (folder === undefined || !isInFolder(tensor, folder)) otherBytes += tensor.sizeBytes;
     else {
       const { location, offset } = tensor.external;
-      ends.set(location, Math.max(ends.get(location) ?? 0, offset + tensor.sizeBytes));
+      const end = offset + tensor.sizeBytes;
+      if (end >= (ends.get(location)?.end ?? 0)) ends.set(location, { end, tensor: name });
     }
   }
   return folder === undefined ? undefined : { folder, ends, otherBytes };

@@ -50,7 +50,7 @@ const content = {
     sourceBytes: 40,
     sizeRatio: 0.25,
     latency: { referenceMs: 2, modelMs: 1, ratio: 0.5, referenceLoadMs: 20, modelLoadMs: 30 },
-    output: { samples: 2, sqnrDb: 20, agreement: 50, kl: 0.1, brokenSamples: 0 },
+    output: { samples: 2, sqnrDb: 20, agreement: 50, kl: 0.1, brokenSamples: 0, unread: [] },
   },
   elapsedMs: { clean: 1500 },
 };
