@@ -1,6 +1,7 @@
 import { RecoupError } from "../errors.js";
 import { distributionOf, type Range } from "../math/distribution.js";
 import { clamp, roundHalfEven } from "../math/round.js";
+import { sortFloats } from "../math/sort-floats.js";
 import { strideFor } from "../math/strides.js";
 import type { EvenLevels, GridRule } from "./estimators/estimator.js";
 import { rangeEstimatorNamed } from "./estimators/index.js";
@@ -108,7 +109,7 @@ export function chooseWeightGrid(
   const estimator = rangeEstimatorNamed(format.range);
   const observed = {
     extremes,
-    distribution: estimator.needs === "distribution" ? distributionOf(someOf(rows, start, end).sort()) : undefined,
+    distribution: estimator.needs === "distribution" ? distributionOf(sortFloats(someOf(rows, start, end))) : undefined,
   };
   return gridOfRange(estimator.estimate(observed, gridRuleOf(format, smallestScale)), format, smallestScale);
 }

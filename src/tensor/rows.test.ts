@@ -15,6 +15,21 @@ describe("toRows", () => {
     expect([...toRows(values, [2, 3, 2], 2)]).toEqual([0, 2, 4, 6, 8, 10, 1, 3, 5, 7, 9, 11]);
   });
 
+  it("makes them of sizes beyond those that are moved together", () => {
+    const [rows, columns] = [70, 33];
+    const values = Float32Array.from({ length: rows * columns }, (_, i) => i);
+    const expected = values.map((_, i) => (i % rows) * columns + Math.floor(i / rows));
+    expect(toRows(values, [rows, columns], 1)).toEqual(expected);
+    const codes = Int8Array.from(values, (value) => value % 100);
+    expect(
+      fromRows(
+        Int8Array.from(toRows(values, [rows, columns], 1), (v) => v % 100),
+        [rows, columns],
+        1,
+      ),
+    ).toEqual(codes);
+  });
+
   it("is undone by fromRows", () => {
     fc.assert(
       fc.property(shaped, ([shape, axis]) => {

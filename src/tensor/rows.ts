@@ -31,11 +31,17 @@ function moveRuns<Values extends Float32Array | Int8Array>(
     to.set(from);
     return;
   }
-  for (let a = 0; a < first; a++) {
+  for (let start = 0; start < first; start += strip) {
+    const end = Math.min(start + strip, first);
     for (let b = 0; b < second; b++) {
-      const source = (a * second + b) * runLength;
-      const target = (b * first + a) * runLength;
-      for (let i = 0; i < runLength; i++) to[target + i] = from[source + i];
+      for (let a = start; a < end; a++) {
+        const source = (a * second + b) * runLength;
+        const target = (b * first + a) * runLength;
+        for (let i = 0; i < runLength; i++) to[target + i] = from[source + i];
+      }
     }
   }
 }
+
+/** So many runs of one row after the other are read in turn: what is written lies together, and what is read stays near. */
+const strip = 32;
