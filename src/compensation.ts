@@ -17,6 +17,7 @@ import type { Engine } from "./engine/engine.js";
 import { RecoupError } from "./errors.js";
 import type { Model } from "./graph/model.js";
 import { refuseNotANumber } from "./graph/not-a-number.js";
+import { dropBrokenTraining } from "./graph/training.js";
 import type { StepRule } from "./recipe/recipe.js";
 import { textOfStep } from "./recipe/settings.js";
 import { walkBatchSize } from "./refinement.js";
@@ -96,7 +97,9 @@ export async function compensateModel(task: CompensateTask): Promise<CompensateO
   const check = isChanged ? await checkBeside(task, plan.float, best.model, indices.slice(0, checkedSamples)) : [];
   const { walked = all } = best;
   const data = await samples.fingerprint(indices);
-  const model = !isChanged ? quantized : withMetadata(best.model, best.trial.steps, data);
+  const { model, warnings } = isChanged
+    ? dropBrokenTraining(withMetadata(best.model, best.trial.steps, data))
+    : { model: quantized, warnings: [] };
   return {
     model,
     report: {
@@ -115,7 +118,7 @@ export async function compensateModel(task: CompensateTask): Promise<CompensateO
       held: held.length,
       isChanged,
       results: walked?.results ?? [],
-      warnings: [...plan.warnings, ...samples.warnings, ...warnOfSamples(held, fitted), ...check],
+      warnings: [...plan.warnings, ...samples.warnings, ...warnOfSamples(held, fitted), ...warnings, ...check],
     },
   };
 }

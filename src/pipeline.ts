@@ -8,6 +8,7 @@ import { type Prefetched, prefetch } from "./data/prefetch.js";
 import type { Samples } from "./data/samples.js";
 import type { Engine } from "./engine/engine.js";
 import { type Model, withGraph } from "./graph/model.js";
+import { dropBrokenTraining } from "./graph/training.js";
 import { planLayers, planQuantization } from "./planning.js";
 import { refuseOpenInShards } from "./preparation.js";
 import { quantizeNetwork, type Rehearsal } from "./quantization.js";
@@ -125,7 +126,8 @@ async function quantizeSamples(task: QuantizeTask, read: Prefetched): Promise<Qu
   });
   const { graph } = refinedModel;
   const lowered = lowerToIntegers(graph, plan.float.graph, plan.types);
-  const model = withMetadata(withGraph(refinedModel, lowered), recipe, fingerprint);
+  const finished = withMetadata(withGraph(refinedModel, lowered), recipe, fingerprint);
+  const { model, warnings } = dropBrokenTraining(finished);
   progress("check", 0);
   const check =
     task.unchecked === undefined
@@ -149,7 +151,7 @@ async function quantizeSamples(task: QuantizeTask, read: Prefetched): Promise<Qu
       activations: recordActivations(refined.groups),
       trials: trials.map((trial) => recordTrial(trial, taken)),
       steps: [...plan.prepared, ...refined.steps],
-      warnings: [...plan.warnings, ...samples.warnings, ...checkpoint.warnings, ...check],
+      warnings: [...plan.warnings, ...samples.warnings, ...checkpoint.warnings, ...warnings, ...check],
     },
   };
 }

@@ -1,4 +1,4 @@
-import type { Attribute, Graph, Node } from "./graph.js";
+import type { Attribute, Graph, Node, ValueName } from "./graph.js";
 
 /** A graph and what a file says about it. */
 export interface Model {
@@ -11,7 +11,16 @@ export interface Model {
   readonly metadata: ReadonlyMap<string, string>;
   /** Model-local functions by `functionKey`; nodes that call one are opaque. */
   readonly functions: ReadonlyMap<string, LocalFunction>;
+  /** How the model may be trained further. */
+  readonly training: readonly TrainingInfo[];
   /** What the model was read from, for a writer that keeps what nobody changed; opaque here. */
+  readonly origin?: object;
+}
+
+/** Networks that compute new weights: only looked at for the values of the model that they read and replace. */
+export interface TrainingInfo {
+  readonly reads: ReadonlySet<ValueName>;
+  /** As in `Node`. */
   readonly origin?: object;
 }
 
@@ -67,6 +76,7 @@ export function makeModel(
     producerVersion: "",
     metadata: new Map(),
     functions: new Map(),
+    training: [],
     ...changes,
   };
 }

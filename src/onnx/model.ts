@@ -10,8 +10,9 @@ import { OperatorSetIdProtoSchema, StringStringEntryProtoSchema } from "./gen/on
 import { encodeGraph, inlineAll, type Placement, readGraph } from "./graph.js";
 import { ReadBudget, type Reading } from "./limits.js";
 import { looksLikeText, refuseOtherFiles } from "./other-files.js";
-import { isInFolder, refuseExternalTensors } from "./references.js";
+import { isInFolder } from "./references.js";
 import { decodeText, encodeText } from "./text.js";
+import { readTraining } from "./training.js";
 import {
   bodyOf,
   bytesOfChunk,
@@ -82,9 +83,6 @@ export function readModel(bytes: Uint8Array, external: ExternalReader = noExtern
   const graphs = of(field.graph);
   if (graphs.length === 0) throw new RecoupError("onnx/not-a-model", "is no ONNX model: it holds no graph");
   if (graphs.length > 1) throw new RecoupError("onnx/unsupported", "holds its graph in two pieces");
-  for (const record of of(field.trainingInfo)) {
-    refuseExternalTensors("training", bodyOf(record, "training_info"), "training_info");
-  }
   const origin: ModelOrigin = { records };
   const model: Model = {
     graph: readGraph(bodyOf(graphs[0], "graph"), "graph", reading),
@@ -97,6 +95,7 @@ export function readModel(bytes: Uint8Array, external: ExternalReader = noExtern
     producerVersion: text(field.producerVersion),
     metadata: new Map(of(field.metadataProps).map(readMetadata)),
     functions: readFunctions(of(field.functions), reading),
+    training: of(field.trainingInfo).map((record) => readTraining(record, reading)),
     origin,
   };
   refuseEndlessFunctions(model);
@@ -111,6 +110,7 @@ export function encodeModel(model: Model, options: EncodeOptions = {}): EncodedM
   const graph = encodeGraph(model.graph, placement);
   const origin = model.origin as ModelOrigin | undefined;
   const changed = changedFields(model, origin);
+  const training = new Set(model.training.map((info) => info.origin));
   const chunks: (readonly Chunk[])[] = [];
   for (const record of origin?.records ?? []) {
     if (record.field === field.graph) {
@@ -119,7 +119,7 @@ export function encodeModel(model: Model, options: EncodeOptions = {}): EncodedM
     } else if (changed.has(record.field)) {
       chunks.push(changed.get(record.field) ?? []);
       changed.set(record.field, []);
-    } else chunks.push([chunkOf(record.raw)]);
+    } else if (record.field !== field.trainingInfo || training.has(record)) chunks.push([chunkOf(record.raw)]);
   }
   chunks.push(...changed.values());
   if (!origin) chunks.push(wrapChunks(field.graph, graph));

@@ -166,6 +166,17 @@ describe("a model with every part of the format", () => {
     expect(after.filter((raw) => !before.includes(raw))).toHaveLength(1);
   });
 
+  it("knows what training reads of the network, and leaves out what is taken away", () => {
+    const model = readModel(file);
+    expect(model.training.map(({ reads }) => [...reads].sort())).toEqual([["start", "w"]]);
+    const without = fieldsOf(write({ ...model, training: [] })).map(({ field }) => field);
+    expect(without).toEqual(
+      fieldsOf(file)
+        .map(({ field }) => field)
+        .filter((field) => field !== 20),
+    );
+  });
+
   it("keeps what is unknown of a changed node, its body included", () => {
     const model = readModel(file);
     const rare = model.graph.producer("r")!;
