@@ -124,7 +124,7 @@ function readAttribute(
     case AttributeType.FLOAT:
       return { kind: "float", value: proto.f };
     case AttributeType.INT:
-      return { kind: "int", value: Number(proto.i) };
+      return isExact(proto.i) ? { kind: "int", value: Number(proto.i) } : { kind: "opaque" };
     case AttributeType.STRING:
       return { kind: "string", value: decodeText(proto.s) };
     case AttributeType.TENSOR:
@@ -134,7 +134,7 @@ function readAttribute(
     case AttributeType.FLOATS:
       return { kind: "floats", value: proto.floats };
     case AttributeType.INTS:
-      return { kind: "ints", value: proto.ints.map(Number) };
+      return proto.ints.every(isExact) ? { kind: "ints", value: proto.ints.map(Number) } : { kind: "opaque" };
     case AttributeType.STRINGS:
       return { kind: "strings", value: proto.strings.map(decodeText) };
     case AttributeType.GRAPHS:
@@ -143,6 +143,11 @@ function readAttribute(
       refuseExternalTensors("attribute", message, place);
       return { kind: "opaque" };
   }
+}
+
+/** Whether a whole number comes back from a double as it was: above 2^53 most do not. */
+function isExact(value: bigint): boolean {
+  return toInt64(Number(value)) === value;
 }
 
 /** Files of IR version 1 do not say which type an attribute has: the field that is there tells. */
@@ -165,8 +170,9 @@ function typeOf(proto: AttributeProto, message: Uint8Array): AttributeType {
 
 function encodeAttribute(name: string, attribute: Attribute, encodeBody: EncodeBody): readonly Chunk[] {
   const origin = attribute.origin as AttributeOrigin | undefined;
-  const isOwn = origin?.attribute === attribute && origin.name === name;
-  if (isOwn && filesOfAttribute(attribute).size === 0) return [chunkOf(origin.message)];
+  if (origin?.attribute === attribute && filesOfAttribute(attribute).size === 0) {
+    return origin.name === name ? [chunkOf(origin.message)] : renameAttribute(name, origin.message);
+  }
   const head = (type: AttributeType, fields: Partial<AttributeProto> = {}) =>
     chunkOf(
       toBinary(
@@ -198,7 +204,7 @@ function encodeAttribute(name: string, attribute: Attribute, encodeBody: EncodeB
   }
 }
 
-/** Values that nobody looked into, under the name of another attribute. */
+/** What was read, under the name of another attribute. */
 function renameAttribute(name: string, message: Uint8Array | undefined): readonly Chunk[] {
   if (message === undefined) throw new Error(`attribute ${name} was never read, so it cannot be written`);
   const kept = cutRecords(message, name).filter(({ field: number }) => number !== attributeNameField);

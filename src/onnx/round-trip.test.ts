@@ -288,3 +288,19 @@ it("keeps a tensor attribute as it was read when its node changes", () => {
   const renamed = { ...old.graph, nodes: [{ ...old.graph.nodes[0], name: "named" }] };
   expect(hex(write(withGraph(old, renamed)))).toContain(hex(value));
 });
+
+it("keeps whole numbers that no double holds, in a changed node and under another name too", () => {
+  const value = 2n ** 53n + 1n;
+  const whole = attributeOf("i", attributeType.int, number(3, value));
+  const list = attributeOf("l", attributeType.ints, number(8, 1), number(8, -value));
+  const last = attributeOf("m", attributeType.int, number(3, 2n ** 63n - 1n));
+  const node = nodeOf("Op", [], ["y"], whole, list, last);
+  const old = readModel(modelOf(concat(node, parts.output)));
+  const [read] = old.graph.nodes;
+  expect(["i", "l"].map((name) => read.attributes.get(name)?.kind)).toEqual(["opaque", "opaque"]);
+  expect(read.attributes.get("m")).toMatchObject({ kind: "int", value: 2 ** 63 });
+  const attributes = new Map([...read.attributes].map(([name, attribute]) => [`${name}2`, attribute]));
+  const changed = hex(write(withGraph(old, { ...old.graph, nodes: [{ ...read, attributes }] })));
+  for (const number64 of [value, -value, 2n ** 63n - 1n]) expect(changed).toContain(hex(varint(number64)));
+  expect(changed).toContain(hex(text(1, "l2")));
+});
