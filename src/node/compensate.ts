@@ -1,5 +1,3 @@
-import { copyFileSync } from "node:fs";
-import { resolve } from "node:path";
 import type { LatencyComparison, OutputComparison } from "../compare/outputs.js";
 import { compareLatency, compareOutputs, warnOfOutputs } from "../compare/outputs.js";
 import { compensateModel, rangesName, stepNames, triedEstimators } from "../compensation.js";
@@ -10,8 +8,8 @@ import type { Model } from "../graph/model.js";
 import type { StepRule } from "../recipe/recipe.js";
 import { resolveStep } from "../recipe/settings.js";
 import type { CompensationReport } from "../report/compensation-report.js";
-import { sizeOfModelFile, writeModelFile } from "./model-file.js";
-import { checkModelOutput, type ModelSource, openDataFor, openModel } from "./model-source.js";
+import { readWholeFile, sizeOfModelFile, writeModelFile, writeWholeFile } from "./model-file.js";
+import { checkModelOutput, type ModelSource, openDataFor, openModel, placeOfTensors } from "./model-source.js";
 import { PhaseClock, type RunPhase } from "./phase-clock.js";
 import { createRuntimeEngine } from "./runtime-engine.js";
 import { withBoth } from "./side-by-side.js";
@@ -139,9 +137,10 @@ function write(
   source: ModelSource,
   output: string | undefined,
 ): number {
-  if (output === undefined) return isChanged ? sizeOfModelFile(model) : source.bytes;
+  const writing = placeOfTensors(source);
+  if (output === undefined) return isChanged ? sizeOfModelFile(model, writing) : source.bytes;
   // A file that keeps its tensors beside it names them: it cannot be copied to another name.
-  if (isChanged || source.files.length > 1) return writeModelFile(output, model);
-  copyFileSync(resolve(source.path), resolve(output));
+  if (isChanged || source.files.length > 1) return writeModelFile(output, model, writing);
+  writeWholeFile(output, readWholeFile(source.path));
   return source.bytes;
 }

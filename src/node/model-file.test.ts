@@ -73,6 +73,21 @@ describe("writeModelFile", () => {
     expect(again.constant("a")!.bytes()).toEqual(readModelFile(at("one.onnx")).graph.constant("a")!.bytes());
   });
 
+  it("keeps tensors in a second file that came from one, and writes them along into one file where it is told to", () => {
+    writeModelFile(at("m.onnx"), largeModel(), { inlineLimit: 0 });
+    const model = readModelFile(at("m.onnx"));
+    writeModelFile(at("same.onnx"), model);
+    writeModelFile(at("whole.onnx"), model, { inlineLimit: 1e9 });
+    expect(readdirSync(folder).sort()).toEqual(
+      ["m.onnx", "m.onnx.data", "same.onnx", "same.onnx.data", "whole.onnx"].sort(),
+    );
+    expect(readFileSync(at("same.onnx.data"))).toEqual(readFileSync(at("m.onnx.data")));
+    rmSync(at("m.onnx.data"));
+    for (const name of ["same.onnx", "whole.onnx"]) {
+      expect(readModelFile(at(name)).graph.constant("a")!.bytes()).toEqual(largeModel().graph.constant("a")!.bytes());
+    }
+  });
+
   it("starts each large tensor where a runtime can map it", () => {
     const { graph } = largeModel();
     const initializers = new Map([...graph.initializers, ["a2", someFloats([1000], 9)]]);

@@ -18,6 +18,7 @@ import type { Model } from "../graph/model.js";
 import type { ExternalReader } from "../onnx/external-data.js";
 import { type EncodedModel, encodeModel, readModel } from "../onnx/model.js";
 import { filesOfGraph } from "../onnx/references.js";
+import { isFileTensor } from "../onnx/tensor.js";
 import { bytesOfChunk, type Chunk, chunkOf, totalSize } from "../onnx/wire.js";
 import { isFolder, statsOfEntry } from "./file-stats.js";
 
@@ -26,7 +27,8 @@ export interface WriteOptions {
   readonly isTemporary?: boolean;
   /**
    * Tensors of models that have more bytes of them go to a second file, `NAME.data`. Default 1.5 GB: protobuf ends at
-   * 2 GiB, and some readers hold a message twice.
+   * 2 GiB, and some readers hold a message twice. A model with initializers that still stand in a file beside the one it was
+   * read from keeps a second file whatever its size.
    */
   readonly inlineLimit?: number;
   /** Leaves tensors that stand in files of this folder there: a runtime that is told of the folder finds them. */
@@ -100,10 +102,12 @@ export function sizeOfModelFile(model: Model, options: WriteOptions = {}): numbe
 }
 
 function encodeFile(dataName: string, model: Model, options: WriteOptions): EncodedModel {
-  const { inPlace } = options;
+  const { inPlace, isTemporary, inlineLimit } = options;
   if (inPlace !== undefined) return encodeModel(model, { inPlace });
-  const tensorBytes = [...model.graph.initializers.values()].reduce((sum, tensor) => sum + tensor.sizeBytes, 0);
-  const isLarge = tensorBytes > (options.inlineLimit ?? defaultInlineLimit);
+  const tensors = [...model.graph.initializers.values()];
+  const tensorBytes = tensors.reduce((sum, tensor) => sum + tensor.sizeBytes, 0);
+  const isBeside = !isTemporary && tensors.some((tensor) => isFileTensor(tensor) && tensor.externalFiles.length > 0);
+  const isLarge = tensorBytes > (inlineLimit ?? (isBeside ? 0 : defaultInlineLimit));
   return encodeModel(model, isLarge ? { externalLocation: dataName } : {});
 }
 

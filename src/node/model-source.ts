@@ -8,7 +8,7 @@ import type { Model } from "../graph/model.js";
 import { filesOfGraph } from "../onnx/references.js";
 import { openDataset } from "./dataset.js";
 import { isFolder, statsOf, statsOfEntry } from "./file-stats.js";
-import { readModelFile, readWholeFile, tensorFiles } from "./model-file.js";
+import { defaultInlineLimit, readModelFile, readWholeFile, tensorFiles, type WriteOptions } from "./model-file.js";
 
 /** A model of a file, and what reports say of the file. */
 export interface ModelSource {
@@ -30,6 +30,11 @@ export function openModel(path: string): ModelSource {
     throw new RecoupError("onnx/external-data", `keeps tensors in ${file}, which cannot be read`, { file: path });
   });
   return { path, model, files, bytes: sizes.reduce((sum, size) => sum + size, 0) };
+}
+
+/** Where what is made of a model keeps its large tensors: where the model does, unless somebody says otherwise. */
+export function placeOfTensors({ files }: Pick<ModelSource, "files">, externalData = files.length > 1): WriteOptions {
+  return { inlineLimit: externalData ? 0 : defaultInlineLimit };
 }
 
 /** SHA-256 of a file, hexadecimal. */

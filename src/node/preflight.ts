@@ -8,7 +8,7 @@ import { estimatePhases, peakBytes, type TrialEstimate, trialMs } from "./extrap
 import { measure, samplesToMeasure } from "./measure.js";
 import { MemoryWatch } from "./memory-watch.js";
 import { sizeOfModelFile } from "./model-file.js";
-import { checkModelOutput, openDataFor, openModel } from "./model-source.js";
+import { checkModelOutput, openDataFor, openModel, placeOfTensors } from "./model-source.js";
 import { PhaseClock } from "./phase-clock.js";
 import { filesRead, type QuantizeOptions } from "./quantize.js";
 import { openRecipe } from "./recipe-file.js";
@@ -104,7 +104,7 @@ export async function preflight(path: string, options: QuantizeOptions): Promise
     const rehearsed = { samples: chosen.run, elapsedMs, passes, skippedMs, measuredMs, turnsMs };
     const run = { samples: chosen.all, measured: indices.length, turns: latencyTurns, trials };
     const ratio = chosen.all / chosen.run;
-    const bytes = sizeOfModelFile(model);
+    const bytes = sizeOfModelFile(model, placeOfTensors(source, options.externalData));
     const spilledBytes = Math.max(0, Math.round(mostHeldBytes * ratio) - memory);
     return {
       samples: chosen.all,

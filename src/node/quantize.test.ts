@@ -87,6 +87,16 @@ describe("quantize", () => {
     expect(statSync(`${output}.data`).size).toBeGreaterThanOrEqual(16 * 64);
   });
 
+  it("puts tensors beside the model where those of the original stand there, unless somebody says otherwise", async () => {
+    writeModelFile(at("apart.onnx"), readModelFile(at("m.onnx")), { inlineLimit: 0 });
+    const to = (name: string) => ({ ...options(), weights: 8, check: false, output: at(name) });
+    await quantize(at("apart.onnx"), to("model.onnx"));
+    await quantize(at("apart.onnx"), { ...to("whole.onnx"), externalData: false });
+    expect([existsSync(at("model.onnx.data")), existsSync(at("whole.onnx.data"))]).toEqual([true, false]);
+    const { cost } = await quantize(at("apart.onnx"), { ...to(""), output: undefined });
+    expect(cost.bytes).toBe(statSync(at("model.onnx")).size + statSync(at("model.onnx.data")).size);
+  });
+
   it("breaks off where it is asked to while weights are rounded", async () => {
     const cancel = new AbortController();
     const onProgress = (phase: string) => {

@@ -9,7 +9,7 @@ import type { RunReport } from "../report/run-report.js";
 import { checkpointFolder } from "./checkpoint-folder.js";
 import { type Measured, measure, samplesToMeasure } from "./measure.js";
 import { sizeOfModelFile, writeModelFile } from "./model-file.js";
-import { checkModelOutput, openDataFor, openModel } from "./model-source.js";
+import { checkModelOutput, openDataFor, openModel, placeOfTensors } from "./model-source.js";
 import { PhaseClock, type RunPhase } from "./phase-clock.js";
 import { openRecipe, type RecipeOptions } from "./recipe-file.js";
 import { whyUnchecked } from "./room-to-run.js";
@@ -47,7 +47,10 @@ export interface QuantizeOptions extends RecipeOptions {
    * left out in any case, and a warning says so.
    */
   readonly check?: boolean;
-  /** Put large tensors into `OUTPUT.data` whatever the size of the model; default: above 1.5 GB, where readers fail. */
+  /**
+   * Put large tensors into `OUTPUT.data` whatever the size of the model, or nowhere but into `OUTPUT` up to 1.5 GB, above which
+   * readers fail; default: as the model that is given does it.
+   */
   readonly externalData?: boolean;
   /** Bytes of activations that are held in memory (default: 256 MB); what does not fit goes to temporary files. */
   readonly memory?: number;
@@ -107,9 +110,9 @@ async function quantizeOn(engine: Engine, path: string, options: QuantizeOptions
     const { model, report } = await quantizeModel(task);
     // What follows runs in processes of its own, beside which this one would take memory.
     await engine.close();
-    const writing = options.externalData ? { inlineLimit: 0 } : {};
+    const writing = placeOfTensors(source, options.externalData);
     const bytes =
-      options.output === undefined ? sizeOfModelFile(model) : writeModelFile(options.output, model, writing);
+      options.output === undefined ? sizeOfModelFile(model, writing) : writeModelFile(options.output, model, writing);
     const left = await removeCheckpoint(checkpoint);
     // The model is checked and decided on: figures that say how good it is need not be waited for.
     clock.enter("measure", 0);
