@@ -98,9 +98,9 @@ export function refuseExternalTensors(kind: MessageKind, message: Uint8Array, pa
     if (next.depth > maxNesting) throw malformed(path, `is nested deeper than ${maxNesting} messages`);
     const records = cutRecords(next.message, path);
     if (next.kind === "tensor" && isStoredOutside(records, path)) {
-      throw new RecoupError("onnx/unsupported", "keeps a tensor in another file, in a place that is only copied", {
-        field: path,
-      });
+      const message =
+        "keeps a tensor in another file, which only initializers and nodes of graphs may: save it inside the model";
+      throw new RecoupError("onnx/unsupported", message, { field: path });
     }
     for (const record of records) {
       const child = children[next.kind][record.field];
