@@ -29,6 +29,7 @@ describe("createProgram", () => {
       "--dry-run",
       "--from-statistics",
       "--external-data",
+      "--no-external-data",
       "--no-check",
     ];
     const shared = optionsOf("quantize")?.filter((option) => !own.some((flag) => option.startsWith(flag)));
