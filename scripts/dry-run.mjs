@@ -126,12 +126,12 @@ told and what happens then differ by that too.
 ${rows.map(([key, cell]) => `| ${rowOf(key, cell)} |`).join("\n")}
 
 - **time**: all phases of the run, the comparison with the original included. A dry run quantizes on the first three batches, rounds
-  weights of some layers with GPTQ and others to nearest, and holds the result against the original on three samples; what
+  weights of some layers with GPTQ and others to nearest, and holds the result against the original on six samples; what
   repeats is multiplied: batches, samples, and solving by its work.
 - **trials**: how many networks are quantized before the run to find a target. Nobody knows beforehand how many: each candidate is
   fitted on one half of the samples, and what is better there than what stands first is seen the other way round too. The time
   that is told has the fewest; **with all trials** is what it says beside that.
 - **memory**: the most that all processes had resident together, looked at every 50 ms.
-- **disk**: the most that temporary files took.
+- **disk**: the most that temporary files took, looked at as often: models for the runtime, and tensors on their way to it and back.
 `;
 }

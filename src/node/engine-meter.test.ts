@@ -48,7 +48,7 @@ describe("EngineMeter", () => {
     expect([meter.heldBytes, meter.mostHeldBytes]).toEqual([0, 128]);
   });
 
-  it("knows the most that models took as files at once", async () => {
+  it("knows the most that files took at once", async () => {
     const meter = new EngineMeter(() => "");
     const engine = meter.meter(runtime);
     const bytes = sizeOfModelFile(model);
@@ -56,9 +56,30 @@ describe("EngineMeter", () => {
     await first.close();
     await first.close();
     const second = await engine.open(model);
-    expect(meter.mostModelBytes).toBe(bytes);
+    expect(meter.mostFileBytes).toBe(bytes);
     const third = await engine.open(model);
     await Promise.all([second.close(), third.close()]);
-    expect(meter.mostModelBytes).toBe(2 * bytes);
+    expect(meter.mostFileBytes).toBe(2 * bytes);
+  });
+
+  it("counts tensors on their way that travel in files", async () => {
+    const meter = new EngineMeter(() => "");
+    const large = makeTestModel({
+      feeds: { x: someFloats([4, 5000]) },
+      nodes: [makeNode("Relu", ["x"], ["y"])],
+      outputs: ["y"],
+    });
+    const bytes = sizeOfModelFile(large.model);
+    const session = await meter.meter(runtime).open(large.model);
+    await session.run(large.feeds);
+    expect(meter.mostFileBytes).toBe(bytes + 80_000);
+    // The second waits, with what it is fed, while the first gives its output back.
+    await Promise.all([session.run(large.feeds), session.run(large.feeds)]);
+    expect(meter.mostFileBytes).toBe(bytes + 160_000);
+    const held = await meter.meter(runtime).hold(large.feeds);
+    await session.run(held);
+    await session.close();
+    expect(meter.mostFileBytes).toBe(bytes + 160_000);
+    await runtime.release(held.values());
   });
 });

@@ -1,8 +1,9 @@
-import type { Engine, HeldTensor, Session } from "../engine/engine.js";
+import type { Engine, HeldTensor, RunFeeds, Session } from "../engine/engine.js";
 import { bytesFor } from "../tensor/element-type.js";
 import { elementCount } from "../tensor/shape.js";
 import type { Pass } from "./extrapolate.js";
 import { sizeOfModelFile } from "./model-file.js";
+import { leastInFile } from "./runtime-mail.js";
 
 type OpenPass = Pass & { readonly doneMs: number[] };
 
@@ -14,7 +15,9 @@ export class EngineMeter {
   #heldBytes = 0;
   #mostHeldBytes = 0;
   #modelBytes = 0;
-  #mostModelBytes = 0;
+  /** What is fed to calls that are not done, in bytes. */
+  readonly #fed = new Set<{ readonly bytes: number }>();
+  #mostFileBytes = 0;
 
   /** @param phaseNow what is under way */
   constructor(phaseNow: () => string) {
@@ -35,9 +38,9 @@ export class EngineMeter {
     return this.#mostHeldBytes;
   }
 
-  /** The most that models took as files at once. */
-  get mostModelBytes(): number {
-    return this.#mostModelBytes;
+  /** The most that files took at once, those of models and of tensors on their way. */
+  get mostFileBytes(): number {
+    return this.#mostFileBytes;
   }
 
   meter(engine: Engine): Engine {
@@ -49,7 +52,7 @@ export class EngineMeter {
         return this.#meterSession(session, sizeOfModelFile(model));
       },
       hold: async (tensors) => {
-        const held = await engine.hold(tensors);
+        const held = await this.#send(tensors, () => engine.hold(tensors));
         const phase = this.#phaseNow();
         if (handingOver?.phase !== phase) handingOver = this.#begin();
         handingOver.doneMs.push(performance.now());
@@ -69,16 +72,17 @@ export class EngineMeter {
     const { doneMs } = this.#begin();
     let isClosed = false;
     this.#modelBytes += bytes;
-    this.#mostModelBytes = Math.max(this.#mostModelBytes, this.#modelBytes);
+    this.#noteFiles(0);
     return {
       ...session,
       run: async (feeds, fetch) => {
-        const result = await session.run(feeds, fetch);
+        const result = await this.#send(feeds, () => session.run(feeds, fetch));
         doneMs.push(performance.now());
+        this.#noteFiles(sizeBytesOf(result.outputs) + this.#waitingBytes());
         return result;
       },
       runAndHold: async (feeds, values) => {
-        const held = await session.runAndHold(feeds, values);
+        const held = await this.#send(feeds, () => session.runAndHold(feeds, values));
         doneMs.push(performance.now());
         this.#keep(held.values());
         return held;
@@ -89,6 +93,29 @@ export class EngineMeter {
         return session.close();
       },
     };
+  }
+
+  /** What is fed travels, and is taken in when its call begins: the one before it may still be under way. */
+  async #send<Result>(feeds: RunFeeds, call: () => Promise<Result>): Promise<Result> {
+    const sent = { bytes: sizeBytesOf(feeds) };
+    this.#fed.add(sent);
+    this.#noteFiles(sent.bytes);
+    try {
+      return await call();
+    } finally {
+      this.#fed.delete(sent);
+    }
+  }
+
+  /** Of calls that had not begun when one was done. */
+  #waitingBytes(): number {
+    return [...this.#fed].reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
+  /** @param travelling bytes of tensors on their way */
+  #noteFiles(travelling: number): void {
+    const inFiles = travelling < leastInFile ? 0 : travelling;
+    this.#mostFileBytes = Math.max(this.#mostFileBytes, this.#modelBytes + inFiles);
   }
 
   #begin(): OpenPass {
@@ -112,4 +139,12 @@ export class EngineMeter {
       this.#held.delete(held);
     }
   }
+}
+
+/** Bytes of the tensors that are not held. */
+function sizeBytesOf(feeds: RunFeeds): number {
+  let bytes = 0;
+  for (const tensor of feeds.values())
+    if (!("held" in tensor)) bytes += bytesFor(tensor.type, elementCount(tensor.shape));
+  return bytes;
 }

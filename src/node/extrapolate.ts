@@ -54,8 +54,8 @@ export function estimatePhases(rehearsed: Rehearsed, run: RunSize): Readonly<Rec
   for (const phase of batchPhases) if (phases.has(phase)) add(phase, furtherMs(rehearsed, phase, run.samples));
   if (phases.has("refine")) add("refine", skippedMs);
   if (run.trials.fewest > 0) add("try", run.trials.fewest * trialMs(rehearsed, run.trials));
-  add("measure", (run.measured - measuredMs.length) * meanInterval(measuredMs));
-  add("measure", (run.turns + 1 - turnsMs.length) * meanInterval(turnsMs));
+  add("measure", (run.measured - measuredMs.length) * usualInterval(measuredMs));
+  add("measure", (run.turns + 1 - turnsMs.length) * usualInterval(turnsMs));
   return Object.fromEntries(phases);
 }
 
@@ -64,7 +64,11 @@ export function trialMs(rehearsed: Rehearsed, { fitted, held }: TrialCounts): nu
   const { elapsedMs, skippedMs, measuredMs } = rehearsed;
   const onFitted = (phase: string) => (elapsedMs[phase] ?? 0) + furtherMs(rehearsed, phase, fitted);
   return (
-    onFitted("calibrate") + (elapsedMs.quantize ?? 0) + onFitted("refine") + skippedMs + held * meanInterval(measuredMs)
+    onFitted("calibrate") +
+    (elapsedMs.quantize ?? 0) +
+    onFitted("refine") +
+    skippedMs +
+    held * usualInterval(measuredMs)
   );
 }
 
@@ -82,6 +86,12 @@ function furtherMs({ passes, samples }: Rehearsed, phase: string, wanted: number
 /** The mean time from one to the next; 0 where there is no next. */
 function meanInterval(times: readonly number[]): number {
   return times.length < 2 ? 0 : (times[times.length - 1] - times[0]) / (times.length - 1);
+}
+
+/** The middle one of the times from one to the next: one that took long for other reasons does not count. */
+function usualInterval(times: readonly number[]): number {
+  const intervals = times.slice(1).map((time, i) => time - times[i]);
+  return intervals.sort((a, b) => a - b)[Math.floor(intervals.length / 2)] ?? 0;
 }
 
 /** What was resident at a moment, held tensors included. */

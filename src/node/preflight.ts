@@ -35,7 +35,10 @@ export interface Preflight {
   readonly trials: TrialEstimate;
   /** The most that all processes of Recoup would have resident at once; undefined where the system does not tell. */
   readonly memoryBytes: number | undefined;
-  /** The most that temporary files would take: models for the runtime, and activations that do not fit into `memory`. */
+  /**
+   * The most that temporary files would take: models for the runtime, tensors on their way to it and back, and activations that
+   * do not fit into `memory`.
+   */
   readonly diskBytes: number;
   /** Size of the small model as a file. */
   readonly bytes: number;
@@ -49,8 +52,8 @@ const fewestBatches = 3;
 const fewestSamples = 8;
 
 /** How long the result is held against the original. */
-const measuredSamples = 3;
-const measuredTurns = 1;
+const measuredSamples = 6;
+const measuredTurns = 3;
 
 /**
  * Tells what `quantize` with the same options would do and take, from a run over a few of its samples. Nothing is written
@@ -98,7 +101,7 @@ export async function preflight(path: string, options: QuantizeOptions): Promise
         onTurn: () => turnsMs.push(performance.now()),
       });
     }
-    const { passes, mostHeldBytes, mostModelBytes } = meter;
+    const { passes, mostHeldBytes, mostFileBytes } = meter;
     const { skippedMs } = solving;
     const elapsedMs = clock.finish();
     const rehearsed = { samples: chosen.run, elapsedMs, passes, skippedMs, measuredMs, turnsMs };
@@ -116,7 +119,7 @@ export async function preflight(path: string, options: QuantizeOptions): Promise
       trials: { fewest: trials.fewest, most: trials.most, eachMs: trialMs(rehearsed, trials) },
       memoryBytes: watch.samples.length > 0 ? peakBytes(watch.samples, ratio, memory) : undefined,
       // In the end the runtime has both models beside each other.
-      diskBytes: Math.max(mostModelBytes + spilledBytes, source.bytes + bytes),
+      diskBytes: Math.max(mostFileBytes + spilledBytes, source.bytes + bytes),
       bytes,
       sourceBytes: source.bytes,
       sizeRatio: bytes / source.bytes,

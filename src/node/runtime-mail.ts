@@ -4,7 +4,7 @@ import type { HeldTensor } from "../engine/engine.js";
 import type { Mail, Named, SentTensor, StoredTensor } from "./runtime-messages.js";
 
 /** Less than this travels in the message: a file would take longer. */
-const leastInFile = 2 ** 16;
+export const leastInFile = 2 ** 16;
 
 /**
  * Tensors on their way between the tool and the process that runs models. A pipe takes a few hundred kilobytes and then

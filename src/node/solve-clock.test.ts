@@ -5,7 +5,7 @@ import { SolveClock, sitesToSolve, skippedMs } from "./solve-clock.js";
 
 describe("sitesToSolve", () => {
   it("takes the largest that are a small share of all, the last of those with the same work", () => {
-    expect(sitesToSolve([...Array(10).fill(10), 5, 5, 3, 1])).toEqual(new Set([9, 11, 13]));
+    expect(sitesToSolve([...Array(6).fill(10), 5, 5, 3, 1])).toEqual(new Set([5, 7, 8]));
   });
 
   it("leaves out a site that would be most of the run", () => {
