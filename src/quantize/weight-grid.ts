@@ -29,9 +29,17 @@ export interface CodeLimits {
 }
 
 /** Codes are signed: a symmetric grid gives up the lowest one. */
-export function codeLimits(format: WeightFormat): CodeLimits {
-  const half = 2 ** (format.bits - 1);
-  return { low: format.symmetric ? 1 - half : -half, high: half - 1 };
+export function codeLimits({ bits, symmetric }: WeightFormat): CodeLimits {
+  return (symmetric ? symmetricLimits : fullLimits)[bits];
+}
+
+/** By bits: they are asked for at every candidate for a grid. */
+const fullLimits = Array.from({ length: 9 }, (_, bits): CodeLimits => limitsOf(bits, 0));
+const symmetricLimits = Array.from({ length: 9 }, (_, bits): CodeLimits => limitsOf(bits, 1));
+
+function limitsOf(bits: number, lost: number): CodeLimits {
+  const half = 2 ** (bits - 1);
+  return { low: lost - half, high: half - 1 };
 }
 
 export function groupSizeOf(granularity: Granularity, columns: number): number {

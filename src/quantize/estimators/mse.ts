@@ -56,7 +56,7 @@ export function rangeOfLeastError(
   };
   const isLine = symmetric || low === 0 || high === 0;
   const steps = isLine ? stepsAlongLine : stepsPerSide;
-  const best = bestOf(net(steps, isLine), tryAt)
+  const best = bestOf(isLine ? alongLine : onBothSides, tryAt)
     .map((place) => refine(place, 1 / steps, isLine, tryAt))
     .reduce((a, b) => (b.error < a.error ? b : a));
   return rangeAt(best);
@@ -76,6 +76,10 @@ function net(steps: number, isLine: boolean): readonly Shares[] {
   if (isLine) return shares.map((share) => ({ low: share, high: share }));
   return shares.flatMap((low) => shares.map((high) => ({ low, high })));
 }
+
+/** The same for every row of every weight. */
+const alongLine = net(stepsAlongLine, true);
+const onBothSides = net(stepsPerSide, false);
 
 type TryAt = (shares: Shares, most: number) => Place;
 
