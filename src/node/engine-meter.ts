@@ -76,9 +76,9 @@ export class EngineMeter {
     return {
       ...session,
       run: async (feeds, fetch) => {
-        const result = await this.#send(feeds, () => session.run(feeds, fetch));
+        const call = () => session.run(feeds, fetch);
+        const result = await this.#send(feeds, call, ({ outputs }) => sizeBytesOf(outputs));
         doneMs.push(performance.now());
-        this.#noteFiles(sizeBytesOf(result.outputs) + this.#waitingBytes());
         return result;
       },
       runAndHold: async (feeds, values) => {
@@ -95,21 +95,27 @@ export class EngineMeter {
     };
   }
 
-  /** What is fed travels, and is taken in when its call begins: the one before it may still be under way. */
-  async #send<Result>(feeds: RunFeeds, call: () => Promise<Result>): Promise<Result> {
+  /**
+   * What is fed travels, and is taken in when its call begins: when a call is done, those behind it have not begun.
+   *
+   * @param returnedBytes of what travels back
+   */
+  async #send<Result>(
+    feeds: RunFeeds,
+    call: () => Promise<Result>,
+    returnedBytes: (result: Result) => number = () => 0,
+  ): Promise<Result> {
     const sent = { bytes: sizeBytesOf(feeds) };
     this.#fed.add(sent);
     this.#noteFiles(sent.bytes);
     try {
-      return await call();
+      const result = await call();
+      this.#fed.delete(sent);
+      this.#noteFiles([...this.#fed].reduce((sum, { bytes }) => sum + bytes, returnedBytes(result)));
+      return result;
     } finally {
       this.#fed.delete(sent);
     }
-  }
-
-  /** Of calls that had not begun when one was done. */
-  #waitingBytes(): number {
-    return [...this.#fed].reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   /** @param travelling bytes of tensors on their way */
