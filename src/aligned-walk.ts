@@ -24,6 +24,7 @@ import type { StepRule } from "./recipe/recipe.js";
 import { fitRanges, rangesName } from "./round/live-ranges.js";
 import type { AnyStep, OpenSite, OpenStep, SiteLayer } from "./step/step.js";
 import type { StepResult } from "./walk/solve-sites.js";
+import { surveySites } from "./walk/survey.js";
 import { walk } from "./walk/walk.js";
 
 /** A float network and what another tool has made of it, in one version of the standard's operators. */
@@ -102,9 +103,8 @@ export async function walkAligned(
     return onAligned(step.open(context, options), run);
   });
   progress(0);
-  const walked = await walk({ engine, float, current, types, blocks, batches: batches() }, open, {
-    onProgress: progress,
-  });
+  const input = { engine, float, current, types, blocks, batches: { [Symbol.asyncIterator]: batches } };
+  const walked = await walk(input, await surveySites(input, open), { onProgress: progress });
   const restored = withGraph(run.quantized, aligned.restore(walked.model.graph));
   const results = open.map(({ name, outcome }, i): StepResult => {
     const isRanges = name === rangesName;
@@ -142,7 +142,8 @@ function stepNamed(name: string): AnyStep {
 export const stepNames: readonly string[] = [rangesName, ...compensations.map(({ name }) => name)];
 
 /** What a step wants to look at or change has to be in both networks. */
-function onAligned(step: OpenStep, { float, aligned }: AlignedPair): OpenStep {
+function onAligned(step: OpenStep, run: AlignedPair): OpenStep {
+  const { float, aligned } = run;
   const { graph } = aligned.model;
   const isThere = (value: ValueName) => {
     if (aligned.values.has(value)) return true;
@@ -157,10 +158,15 @@ function onAligned(step: OpenStep, { float, aligned }: AlignedPair): OpenStep {
   const lost = found.flatMap(({ site, value }) =>
     value === undefined ? [] : [{ label: site.label, reason: `${value} was not found in the quantized model` }],
   );
+  const { survey } = step;
   return {
     ...step,
     sites: found.flatMap(({ site, value }) => (value === undefined ? [site] : [])),
     unusable: [...step.unusable, ...lost],
+    survey: survey && {
+      sites: survey.sites.filter((site) => missing(site) === undefined),
+      settle: () => onAligned(survey.settle(), run),
+    },
   };
 }
 

@@ -98,7 +98,7 @@ export async function quantizeNetwork(task: NetworkTask): Promise<QuantizedNetwo
   const quantized = await quantize(plan.float, plan.choice, sites, ranges, recipe.storage, rounding);
   onProgress("quantize", 1);
   const size = walkBatchSize(count, batchSize);
-  const batches = inBatches(samples.read(run), size);
+  const batches = { [Symbol.asyncIterator]: () => inBatches(samples.read(run), size) };
   const batchCount = Math.ceil(count / size);
   const refined = await refine(
     { ...plan, engine, recipe, quantized, batches, batchCount, store: task.store },

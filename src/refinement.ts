@@ -21,6 +21,7 @@ import { liveRanges, rangesName } from "./round/live-ranges.js";
 import type { OpenStep, SiteLayer } from "./step/step.js";
 import { inMemory, type TensorStore } from "./tensor/tensor-store.js";
 import type { SiteRecord, StepResult } from "./walk/solve-sites.js";
+import { surveySites } from "./walk/survey.js";
 import { mostHeldBeside, type WalkOptions, walk } from "./walk/walk.js";
 
 /** How many samples a walk runs at once: so that there are two batches, so that what is found on one half can be tried on the other. */
@@ -36,6 +37,7 @@ export interface RefinementTask {
   readonly types: ValueTypes;
   readonly choice: LayerChoice;
   readonly quantized: QuantizedModel;
+  /** Read once more where a step looks at all its sites first. */
   readonly batches: AsyncIterable<NamedFeeds>;
   /** How many batches there are. */
   readonly batchCount: number;
@@ -79,7 +81,8 @@ export async function refine(task: RefinementTask, options: RefineOptions = {}):
   const mostHeldBytes = rehearsal && (mostHeldBeside * rehearsal.batches) / task.batchCount;
   const input = { engine, float, current: model, types, blocks, batches, mostHeldBytes };
   options.onProgress?.(0);
-  const walked = await walk(input, rehearsal?.replaceSteps(open) ?? open, options);
+  const settled = await surveySites({ ...input, current: roundForSurvey(model, waiting, open) }, open);
+  const walked = await walk(input, rehearsal?.replaceSteps(settled) ?? settled, options);
   const solutionsOf = (name: string) =>
     new Map(walked.solved.filter(({ step }) => open[step].name === name).map((one) => [one.value, one.solution]));
   return {
@@ -174,6 +177,19 @@ function roundUnfit({ float, types, quantized, store = inMemory }: RefinementTas
     records.push({ label, kind: "skipped", reason: `rounded to nearest: ${obstacle}` });
   }
   return { model: withGraph(quantized.model, batch.finish()), waiting, rounded, records };
+}
+
+/** The network in which sites are looked at before the walk: weights that it rounds later are rounded to nearest there. */
+function roundForSurvey(model: Model, waiting: readonly WeightToRound[], steps: readonly OpenStep[]): Model {
+  if (steps.every(({ survey }) => survey === undefined)) return model;
+  const batch = new PatchBatch(model.graph, "round weights to nearest");
+  const writing = {
+    names: createNameSource(model.graph),
+    shared: new Map<string, ValueName>(),
+    store: inMemory,
+  };
+  for (const weight of waiting) putRounded(batch, weight, roundWeightToNearest(weight), writing);
+  return withGraph(model, batch.finish());
 }
 
 /** The steps of a recipe that go on the walk, in its order. */

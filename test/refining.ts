@@ -39,10 +39,11 @@ export async function prepareRefinement(
   const task = { ...plan, engine, recipe: given.recipe, quantized };
   const batches: NamedFeeds[] = [];
   for await (const batch of inBatches(samples.read(indices), batchSize)) batches.push(batch);
-  const open = async () => refine({ ...task, batchCount: batches.length, batches: fromList(batches) });
+  const open = async () =>
+    refine({ ...task, batchCount: batches.length, batches: { [Symbol.asyncIterator]: () => fromList(batches) } });
   return { task, calibration, samples, batches, refine: open };
 }
 
-export async function* fromList<Item>(items: readonly Item[]): AsyncIterable<Item> {
+export async function* fromList<Item>(items: readonly Item[]): AsyncGenerator<Item> {
   yield* items;
 }

@@ -11,6 +11,7 @@ import { steps } from "../src/steps.js";
 import { elementCount } from "../src/tensor/shape.js";
 import { float32Values, floatTensor, type Tensor } from "../src/tensor/tensor.js";
 import type { SiteRecord } from "../src/walk/solve-sites.js";
+import { surveySites } from "../src/walk/survey.js";
 import { type WalkInput, walk } from "../src/walk/walk.js";
 
 /** Stands for a quantized network: every weight rounded to multiples of a unit, nothing else changed. */
@@ -62,7 +63,7 @@ export async function walkThrough(
   step: AnyStep = stepNamed("bc"),
 ): Promise<{ readonly model: Model; readonly records: readonly SiteRecord[] }> {
   const { input, context } = await prepareWalk(engine, float, current, samples);
-  const { model, records } = await walk(input, [step.open(context)]);
+  const { model, records } = await walk(input, await surveySites(input, [step.open(context)]));
   return { model, records: records.flat() };
 }
 

@@ -15,6 +15,22 @@ export interface StoredCorrection extends Correction {
 const fewRows = 5;
 const heavyTails = 100;
 
+/** Beside this share of the target's square an error is rounding of float32. */
+const roundingError = 1e-10;
+
+/** Why nothing can be fitted to what was found of a block. */
+export function obstacleIn({ rows, halves, squares, largest }: BlockSums): string | undefined {
+  if (rows === 0) return "its output was empty on every sample";
+  if (halves.some((both) => both.includes(undefined))) {
+    return "all samples ran at once: nothing is left to judge a correction on";
+  }
+  const numbers = [squares.input, squares.error, squares.target, ...largest];
+  const areFinite = halves.every((both) => both.every((sums) => sums?.xx.every(Number.isFinite)));
+  if (!numbers.every(Number.isFinite) || !areFinite) return "its values are not finite";
+  if (squares.error <= roundingError * squares.target) return "its error is no larger than the rounding of float32";
+  return undefined;
+}
+
 /** The ridge that the rows of a block ask for. */
 export function ridgeFor(site: BlockSite, { rows, kurtosis }: BlockSums): number {
   const isUnsure = rows < fewRows * columnsOf(site) || kurtosis.input > heavyTails;
@@ -70,7 +86,7 @@ function fullMatrix(site: BlockSite, fits: readonly LinearFit[]) {
 }
 
 /** The sums of each group of channels. */
-function splitGroups(site: CorrectedBlock & { readonly groups: number }, sums: PairSums): readonly PairSums[] {
+export function splitGroups(site: CorrectedBlock & { readonly groups: number }, sums: PairSums): readonly PairSums[] {
   const { groups } = site;
   if (groups === 1) return [sums];
   const columns = columnsOf(site);

@@ -52,6 +52,12 @@ export const blockOptions = {
     least: 0,
     most: 100,
   },
+  spend: {
+    kind: "choice",
+    help: "evenly: each block its share of the budget; best: where a byte lowers the error most, looked for in a first pass",
+    default: "evenly",
+    choices: ["evenly", "best"],
+  },
   storage: {
     kind: "choice",
     help: "how the matrices are stored",

@@ -24,6 +24,8 @@ export interface BlockSite extends Site, CorrectedBlock {
   readonly rankWanted: "full" | number;
   /** Whether fewer may do. */
   readonly isRankFree: boolean;
+  /** The bytes that all corrections may take, where blocks share them by what they gain and not in advance. */
+  readonly sharedBytes?: number;
   /** The layer that a constant alone goes into: where it ends the block, or the branch of a residual connection. */
   readonly constantPlace: BiasPlace | undefined;
 }
@@ -52,6 +54,7 @@ export function findBlockSites(context: StepContext, options: BlockOptions) {
       storage: storageOf(options),
       rankWanted: rank === "full" || rank >= most || block.groups > 1 ? "full" : rank,
       isRankFree: options.rank === "auto",
+      sharedBytes: options.rank === "auto" && options.spend === "best" ? allowed : undefined,
     };
   });
   const unusable = [...others, ...described.filter((one) => "reason" in one)];

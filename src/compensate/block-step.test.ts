@@ -16,12 +16,12 @@ const constants: AnyStep = {
   open: (context) => stepNamed("qwt").open(context, { budget: 0 }),
 };
 
-async function compensate(make: typeof makeTransformer) {
+async function compensate(make: typeof makeTransformer, step = constants) {
   const { model: float, feeds } = make();
   const [[name, { shape }]] = feeds;
   const samples = Array.from({ length: 24 }, (_, i): Feeds => new Map([[name, someFloats(shape, 40 + i)]]));
   const current = roundWeights(float);
-  const { model, records } = await walkThrough(engine, float, current, samples, constants);
+  const { model, records } = await walkThrough(engine, float, current, samples, step);
   const changed = [...model.graph.initializers].filter(
     ([key, tensor]) => current.graph.initializers.get(key) !== tensor,
   );
@@ -47,6 +47,22 @@ describe("a block that no correction helps", () => {
   it("tells that none of them is finite", () => {
     const reason = "on samples held back its error would not be finite";
     expect(outcomeOf(Number.POSITIVE_INFINITY, Number.NaN)).toEqual({ kind: "skipped", reason });
+  });
+});
+
+describe("a budget that blocks share by what they gain", () => {
+  it("is kept to, and spent on some blocks more than on others", async () => {
+    const budget = 0.2;
+    const step = stepNamed("qwt");
+    const sharing: AnyStep = {
+      ...step,
+      open: (context) => step.open(context, { budget, spend: "best", blocks: "part" }),
+    };
+    const { current, solved } = await compensate(makeTransformer, sharing);
+    const bytes = solved.map((remark) => Number(/(\d+) bytes$/.exec(remark)?.[1]));
+    const weights = [...current.graph.initializers.values()].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    expect(Math.max(...bytes)).toBeGreaterThan(16);
+    expect(bytes.reduce((sum, own) => sum + own, 0)).toBeLessThanOrEqual(budget * weights);
   });
 });
 

@@ -7,10 +7,11 @@ import {
 } from "../calibrate/block-trial.js";
 import type { Statistic } from "../calibrate/statistic.js";
 import type { Outcome, Round, Step } from "../step/step.js";
-import { fitCorrections, type StoredCorrection } from "./block-fit.js";
+import { fitCorrections, obstacleIn, type StoredCorrection } from "./block-fit.js";
 import type { BlockSite } from "./block-sites.js";
 import { bytesOfRank } from "./block-sites.js";
 import { addToBias, type BiasPlace } from "./fold-bias.js";
+import { surveyRanks } from "./spend-ranks.js";
 import { writeCorrection } from "./write-correction.js";
 
 /** A space in which a block's error may be fitted. */
@@ -49,18 +50,17 @@ const leastGain = 0.01;
 const leastAdvantage = 0.02;
 /** Of two corrections of a kind the smaller one is taken if it does so much of what the better one does. */
 const enough = 0.97;
-/** Beside this share of the target's square an error is rounding of float32. */
-const roundingError = 1e-10;
 
 type BlockStep = Pick<
   Step<Record<never, never>, KindSite, Found, Solution>,
-  "isTried" | "movesRanges" | "statistics" | "solve" | "rewrite"
+  "isTried" | "movesRanges" | "survey" | "statistics" | "solve" | "rewrite"
 >;
 
 /** Measures, fits, tries on what was held back, keeps or drops: what all corrections of blocks have in common. */
 export const blockStep: BlockStep = {
   isTried: true,
   movesRanges: true,
+  survey: surveyRanks,
   statistics: (site, rounds) => [statisticFor(site, rounds) as Statistic<BlockSums | BlockTrial>],
   solve(site, [found], rounds) {
     if (found.kind === "trial") return decide(site, found, rounds);
@@ -103,18 +103,6 @@ function isStraight({ input, error }: Curves): boolean {
 function curvesSeen(rounds: readonly Round<Found, Solution>[]): readonly Curves[] {
   const looks = rounds.flatMap(({ solution }) => (solution.kind === "look" ? [solution.curves] : []));
   return looks.at(-1) ?? [{}];
-}
-
-function obstacleIn({ rows, halves, squares, largest }: BlockSums): string | undefined {
-  if (rows === 0) return "its output was empty on every sample";
-  if (halves.some((both) => both.includes(undefined))) {
-    return "all samples ran at once: nothing is left to judge a correction on";
-  }
-  const numbers = [squares.input, squares.error, squares.target, ...largest];
-  const areFinite = halves.every((both) => both.every((sums) => sums?.xx.every(Number.isFinite)));
-  if (!numbers.every(Number.isFinite) || !areFinite) return "its values are not finite";
-  if (squares.error <= roundingError * squares.target) return "its error is no larger than the rounding of float32";
-  return undefined;
 }
 
 /** Every kind at every rank that may be kept. */

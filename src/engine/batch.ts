@@ -53,7 +53,7 @@ export async function chooseBatchSize(
 export async function* inBatches(
   samples: AsyncIterable<NamedFeeds> | Iterable<NamedFeeds>,
   size: number,
-): AsyncIterable<NamedFeeds> {
+): AsyncGenerator<NamedFeeds> {
   let batch: NamedFeeds[] = [];
   let count = 0;
   for await (const sample of samples) {

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { differenceOf, predict, type Rows, sumPairs } from "../../test/pair-sums.js";
 import { multiply } from "./multiply.js";
-import { addSums, fitLinear, type PairSums, reduceRanks } from "./ridge.js";
+import { addSums, fitLinear, gainsElsewhere, type PairSums, reduceRanks } from "./ridge.js";
 
 const rows = (columns: number, ...values: readonly number[]): Rows => ({ columns, values: Float64Array.from(values) });
 
@@ -98,12 +98,56 @@ describe("reduceRanks", () => {
   });
 });
 
+describe("gainsElsewhere", () => {
+  it("tells by how much a fit of each rank lowers the squares about the mean on other rows", () => {
+    fc.assert(
+      fc.property(problems, (all) => {
+        const [[x, otherX], [e, otherE]] = [all.x, all.e].map(inHalves);
+        const sums = sumPairs(x, e);
+        const fit = fitLinear(sums, 0.05);
+        const { whole, directions } = gainsElsewhere(sums, fit, sumPairs(otherX, otherE), e.columns);
+        const none = new Float64Array(e.columns);
+        const gainOf = (slope: Float64Array) =>
+          spread(otherE) - spread(differenceOf(otherE, predict(otherX, slope, none)));
+        const unit = spread(otherE) + Math.abs(whole) + 1e-9;
+        expect(whole / unit).toBeCloseTo(gainOf(fit.slope) / unit, 6);
+        let sum = 0;
+        for (let rank = 1; rank <= e.columns; rank++) {
+          const { left, right } = reduceRanks(sums, fit, [rank])[0];
+          sum += directions[rank - 1];
+          expect(sum / unit).toBeCloseTo(gainOf(multiply(left, right, e.columns, rank, x.columns)) / unit, 6);
+        }
+      }),
+      { seed: 1, numRuns: 60 },
+    );
+  });
+});
+
 describe("addSums", () => {
   it("sums over the rows of both", () => {
     const [one, other] = [sumPairs(rows(2, 1, 2), rows(1, 3)), sumPairs(rows(2, 4, 5, 6, 7), rows(1, 8, 9))];
     expect(addSums(one, other)).toEqual(sumPairs(rows(2, 1, 2, 4, 5, 6, 7), rows(1, 3, 8, 9)));
   });
 });
+
+function inHalves({ columns, values }: Rows): readonly [Rows, Rows] {
+  const middle = columns * Math.floor(values.length / columns / 2);
+  return [
+    { columns, values: values.slice(0, middle) },
+    { columns, values: values.slice(middle) },
+  ];
+}
+
+/** Squares of the deviations from the mean of each column. */
+function spread({ columns, values }: Rows): number {
+  let sum = 0;
+  for (let column = 0; column < columns; column++) {
+    const own = values.filter((_, i) => i % columns === column);
+    const mean = own.reduce((total, value) => total + value, 0) / own.length;
+    sum += own.reduce((total, value) => total + (value - mean) ** 2, 0);
+  }
+  return sum;
+}
 
 /** What the ridge fit minimises, as its definition has it. */
 function penalized(

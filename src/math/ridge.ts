@@ -125,6 +125,38 @@ export function reduceRanks(sums: PairSums, fit: LinearFit, ranks: readonly numb
   });
 }
 
+/** What a fit takes away from other rows' sum of squares of e about its mean. */
+export interface Gains {
+  readonly whole: number;
+  /** Of the best fits of rank one, two and so on: what each direction adds. */
+  readonly directions: Float64Array;
+}
+
+/**
+ * What a fit does on rows that it was not fitted on, from their sums alone.
+ *
+ * @param fit of full rank, from `sums`
+ * @param other sums over the other rows
+ * @param most how many directions to look at
+ */
+export function gainsElsewhere(sums: PairSums, fit: LinearFit, other: PairSums, most: number): Gains {
+  const [columns, outputs] = [sums.x.length, sums.e.length];
+  const { gram, cross } = centre(other);
+  const gains = (slopes: Float64Array, crosses: Float64Array, rows: number) => {
+    const products = multiply(slopes, gram, rows, columns, columns);
+    return Float64Array.from({ length: rows }, (_, row) => {
+      const at = row * columns;
+      return 2 * dotProduct(slopes, at, crosses, at, columns) - dotProduct(products, at, slopes, at, columns);
+    });
+  };
+  const directions = leadingDirections(explainedProducts(sums, fit), outputs, most);
+  const along = (matrix: Float64Array) => multiply(directions, matrix, most, outputs, columns);
+  return {
+    whole: gains(fit.slope, cross, outputs).reduce((sum, gain) => sum + gain, 0),
+    directions: gains(along(fit.slope), along(cross), most),
+  };
+}
+
 /** W C, which is symmetric. `[O, O]` */
 function explainedProducts({ weight, x, e, ex }: PairSums, { slope }: LinearFit): Float64Array {
   const cross = withoutMeans(ex, e, x, weight);

@@ -2,6 +2,7 @@ import { type ChannelMoments, ChannelMomentsStatistic } from "../calibrate/chann
 import { type ChannelRows, ChannelRowsStatistic } from "../calibrate/channel-rows.js";
 import type { Graph, ValueName } from "../graph/graph.js";
 import { shapeOf, type ValueTypes } from "../graph/value-types.js";
+import { spendBudget } from "../math/spend-budget.js";
 import type { LayerPlan } from "../quantize/choose-layers.js";
 import { rangeEstimators } from "../quantize/estimators/index.js";
 import type { Option } from "../step/options.js";
@@ -9,7 +10,6 @@ import { defineStep, type Outcome, type Site } from "../step/step.js";
 import { elementCount, resolveAxis } from "../tensor/shape.js";
 import { planSplits, planWithoutSplits } from "./plan-splits.js";
 import { foldedDifference, rangesOfSplits, rewriteSplits, type SplitSite, type Splits } from "./rewrite-splits.js";
-import { spendBudget } from "./spend-splits.js";
 import {
   type ActivationGridWish,
   activationWishes,

@@ -112,8 +112,21 @@ export interface Step<Options extends OptionList, S extends Site, Found extends 
     solution: Solution,
     known: ReadonlyMap<ValueName, readonly Range[]>,
   ): ReadonlyMap<ValueName, readonly Range[]>;
+  /**
+   * For steps that decide about all sites together: what to look at before anything is changed. Nothing where the options
+   * leave each site to itself.
+   */
+  survey?(sites: readonly S[]): Survey<S, Found> | undefined;
   /** For steps whose solving takes long: a rehearsal solves some sites and tells from them what the others would take. */
   readonly standIn?: StandIn<S, Solution>;
+}
+
+/** A look at all sites of a network of which nothing has been changed. */
+export interface Survey<S extends Site, Found extends Findings> {
+  /** Told once of each site that can be measured, with what its first statistics found. */
+  look(site: S, found: Found): void;
+  /** The sites as they are to be solved. */
+  settle(): readonly S[];
 }
 
 /** What takes the place of solving a site. */
@@ -148,6 +161,8 @@ export interface OpenStep {
   readonly movesRanges?: boolean;
   readonly unusable: readonly UnusableSite[];
   readonly sites: readonly OpenSite[];
+  /** For steps that look at all sites before anything is changed: what is looked at, and the step that follows from it. */
+  readonly survey?: { readonly sites: readonly OpenSite[]; settle(): OpenStep };
 }
 
 /** One site at work: remembers its rounds. */
@@ -187,13 +202,21 @@ export function defineStep<Options extends OptionList, S extends Site, Found ext
     open(context, given = {}) {
       const { usable, unusable } = step.sites(context, fillOptions(step.options, given));
       const { name, outcome, movesRanges } = step;
-      return {
+      const openSites = (sites: readonly S[], solving = step): OpenStep => ({
         name,
         outcome,
         movesRanges,
         unusable,
-        sites: usable.map((site) => openSite(step, site, context.current)),
+        sites: sites.map((site) => openSite(solving, site, context.current)),
+      });
+      const survey = step.survey?.(usable);
+      if (survey === undefined) return openSites(usable);
+      const solve = (site: S, found: Found): Outcome<Solution> => {
+        survey.look(site, found);
+        return { kind: "skipped", reason: "it is only looked at" };
       };
+      const { sites } = openSites(usable, { ...step, solve });
+      return { ...openSites(usable), survey: { sites, settle: () => openSites(survey.settle()) } };
     },
   };
 }

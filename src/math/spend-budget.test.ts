@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type Offer, spendBudget } from "./spend-splits.js";
+import { type Offer, spendBudget } from "./spend-budget.js";
 
 describe("spendBudget", () => {
   it("buys the largest drop per cost first, and what is left over after that", () => {

@@ -1,4 +1,4 @@
-/** What a layer could spend, and what would be left of its error: nothing first, then ascending costs. */
+/** What one place could spend, and what would be left of its error: nothing first, then ascending costs. */
 export interface Offer {
   readonly costs: readonly number[];
   readonly errors: readonly number[];
