@@ -125,7 +125,7 @@ told and what happens then differ by that too.
 |---|---|---|---|---|---|---|---|---|---|---|
 ${rows.map(([key, cell]) => `| ${rowOf(key, cell)} |`).join("\n")}
 
-- **time**: all phases of the run, the comparison with the original included. A dry run quantizes on the first three batches, rounds
+- **time**: all phases of the run, the comparison with the original included. A dry run quantizes on the first three batches (twice where there are trials and it is quick), rounds
   weights of some layers with GPTQ and others to nearest, and holds the result against the original on six samples; what
   repeats is multiplied: batches, samples, and solving by its work.
 - **trials**: how many networks are quantized before the run to find a target. Nobody knows beforehand how many: each candidate is

@@ -58,6 +58,13 @@ describe("estimatePhases", () => {
     expect(estimatePhases(measured, { ...run, measured: 2, trials }).try).toBe(2 * each);
   });
 
+  it("takes the second time for what follows the first trial", () => {
+    const again = { ...rehearsed, elapsedMs: { clean: 1, calibrate: 20, refine: 30 } };
+    const trials = { fewest: 3, most: 6, fitted: 20, held: 0 };
+    const estimate = estimatePhases(rehearsed, { ...run, samples: 20, trials }, again);
+    expect(estimate).toEqual({ clean: 100, calibrate: 20, refine: 30, measure: 70, try: 40 + 55 + 2 * (20 + 30) });
+  });
+
   it("makes a trial on fewer samples than were run shorter", () => {
     const trials = { fewest: 2, most: 4, fitted: 10, held: 0 };
     expect(trialMs(rehearsed, trials)).toBe(40 - 10 + 55 - 5);

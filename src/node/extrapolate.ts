@@ -40,20 +40,32 @@ export interface RunSize {
   readonly trials: TrialCounts;
 }
 
+/** The phases that a trial consists of. */
+const repeatedPhases: ReadonlySet<string> = new Set(["calibrate", "quantize", "refine"]);
+
 /** The phases that run all batches; in others a session runs a sample or two. */
 const batchPhases: ReadonlySet<string> = new Set(["calibrate", "refine"]);
 
 /**
  * What each phase of a whole run takes, in milliseconds: linear in the number of samples. What comes before a batch is done
  * for the first time is done once; what lies between one batch and the next repeats.
+ *
+ * @param again a second time, for trials and what follows them: by then the program has warmed up
  */
-export function estimatePhases(rehearsed: Rehearsed, run: RunSize): Readonly<Record<string, number>> {
-  const { elapsedMs, skippedMs, measuredMs, turnsMs } = rehearsed;
-  const phases = new Map(Object.entries(elapsedMs));
+export function estimatePhases(
+  rehearsed: Rehearsed,
+  run: RunSize,
+  again: Rehearsed = rehearsed,
+): Readonly<Record<string, number>> {
+  const { elapsedMs, measuredMs, turnsMs } = rehearsed;
+  const { trials } = run;
+  const last = trials.fewest > 0 ? again : rehearsed;
+  const repeated = Object.entries(last.elapsedMs).filter(([phase]) => repeatedPhases.has(phase));
+  const phases = new Map([...Object.entries(elapsedMs), ...repeated]);
   const add = (phase: string, ms: number) => phases.set(phase, (phases.get(phase) ?? 0) + ms);
-  for (const phase of batchPhases) if (phases.has(phase)) add(phase, furtherMs(rehearsed, phase, run.samples));
-  if (phases.has("refine")) add("refine", skippedMs);
-  if (run.trials.fewest > 0) add("try", run.trials.fewest * trialMs(rehearsed, run.trials));
+  for (const phase of batchPhases) if (phases.has(phase)) add(phase, furtherMs(last, phase, run.samples));
+  if (phases.has("refine")) add("refine", last.skippedMs);
+  if (trials.fewest > 0) add("try", trialMs(rehearsed, trials) + (trials.fewest - 1) * trialMs(again, trials));
   add("measure", (run.measured - measuredMs.length) * usualInterval(measuredMs));
   add("measure", (run.turns + 1 - turnsMs.length) * usualInterval(turnsMs));
   return Object.fromEntries(phases);
