@@ -38,12 +38,16 @@ function absolute(tensor: Tensor): Tensor {
 }
 
 function compensate(float: TestModel, peer: TestModel, ...steps: readonly string[]) {
+  return compensateOn(128, float, peer, ...steps);
+}
+
+function compensateOn(sampleCount: number, float: TestModel, peer: TestModel, ...steps: readonly string[]) {
   return compensateModel({
     float: float.model,
     quantized: peer.model,
     steps: steps.map((use) => ({ use })),
     samples: samplesFor(float),
-    sampleCount: 128,
+    sampleCount,
     seed: 0,
     engine,
   });
@@ -126,6 +130,16 @@ describe("compensateModel", () => {
     expect(model).toBe(peer.model);
     expect(report).toMatchObject({ isChanged: false, results: [{ name: "ranges", sites: [] }] });
     expect(report.trials.map(({ steps }) => steps)).toEqual([[], ["ranges:range=mse"], ["ranges:range=minmax"]]);
+  });
+
+  it.each([
+    [1, 0, "1 sample is too few to hold some back: the trial is on what was fitted"],
+    [3, 0, "3 samples are too few to hold some back: the trial is on what was fitted"],
+    [4, 1, undefined],
+  ])("tells whether any of %i samples is held back", async (count, held, warning) => {
+    const { report } = await compensateOn(count, makePictureNet(), makeQdqPeer(), "bc");
+    expect(report.held).toBe(held);
+    expect(report.warnings.find((text) => text.includes("too few"))).toBe(warning);
   });
 
   it("is deterministic", async () => {

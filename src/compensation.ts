@@ -115,7 +115,7 @@ export async function compensateModel(task: CompensateTask): Promise<CompensateO
       blocks: walked?.blocks ?? 0,
       unaligned: aligned.unaligned,
       trials,
-      held: held.length,
+      held: held === fitted ? 0 : held.length,
       isChanged,
       results: walked?.results ?? [],
       warnings: [...plan.warnings, ...samples.warnings, ...warnOfSamples(held, fitted), ...warnings, ...check],
@@ -208,9 +208,9 @@ async function checkBeside(
 }
 
 function warnOfSamples(held: readonly number[], fitted: readonly number[]): readonly string[] {
-  return held === fitted
-    ? [`${fitted.length} samples are too few to hold some back: the trial is on those that were fitted`]
-    : [];
+  if (held !== fitted) return [];
+  const few = fitted.length === 1 ? "1 sample is" : `${fitted.length} samples are`;
+  return [`${few} too few to hold some back: the trial is on what was fitted`];
 }
 
 async function take(samples: Samples, indices: readonly number[]): Promise<readonly Sample[]> {

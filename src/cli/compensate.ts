@@ -85,7 +85,7 @@ function summarize(float: string, quantized: string, { report, cost, elapsedMs }
     ["aligned", `${report.aligned.layers} of ${report.layers} layers, ${report.aligned.values} values`],
     ...report.trials.map(({ steps, ...figures }) => [
       steps.length === 0 ? "as given" : steps.join(","),
-      `${describe(figures)} (${report.held} samples held back)`,
+      `${describe(figures)} (${report.held === 0 ? "on what was fitted" : `${report.held} samples held back`})`,
     ]),
     ...report.results.map(({ name, outcome, sites }) => {
       const solved = sites.filter((site) => site.kind === "solved").length;

@@ -56,7 +56,7 @@ export function renderCompensation(
     ]),
     ...report.warnings.map((warning) => `<p class="warning">${escapeHtml(warning)}</p>`),
     section(
-      `Trials on ${report.held} samples that were held back`,
+      `Trials on ${report.held === 0 ? "the samples that were fitted" : `${report.held} samples that were held back`}`,
       table(
         report.trials.map(({ steps, kl, sqnrDb }) => [
           steps.length === 0 ? "as given" : steps.join(", "),

@@ -23,7 +23,7 @@ export interface CompensationReport {
   readonly unaligned: readonly { readonly label: string; readonly reason: string }[];
   /** The model as it was, then what was tried. */
   readonly trials: readonly Trial[];
-  /** How many samples were held back for the trials. */
+  /** How many samples were held back for the trials; with too few of them 0, and the trials are on those that were fitted. */
   readonly held: number;
   /** False where nothing has helped: the model is the one that was given. */
   readonly isChanged: boolean;
