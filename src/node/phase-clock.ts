@@ -20,12 +20,6 @@ export class PhaseClock {
     return this.#phase;
   }
 
-  /** Milliseconds by phase, of the one under way up to now. */
-  get elapsedMs(): Readonly<Record<string, number>> {
-    this.#close(this.#phase);
-    return Object.fromEntries(this.#elapsedMs);
-  }
-
   readonly enter = (phase: RunPhase, done: number): void => {
     if (phase !== this.#phase) this.#close(phase);
     this.#onProgress?.(phase, done);

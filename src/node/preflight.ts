@@ -71,7 +71,6 @@ export async function preflight(path: string, options: QuantizeOptions): Promise
   const recipe = openRecipe(options);
   const samples = await openDataFor(source, options.data, { preprocess: options.preprocess });
   const shards = options.fromStatistics && (await readShards(options.fromStatistics));
-  const clock = new PhaseClock(options.onProgress);
   let meter = new EngineMeter(() => "");
   const watch = new MemoryWatch(() => meter.heldBytes);
   const engine = createRuntimeEngine({ threads, memoryBytes: memory, signal });
@@ -82,12 +81,13 @@ export async function preflight(path: string, options: QuantizeOptions): Promise
       meter = new EngineMeter(() => on.phase ?? "");
       return rehearseRun(task, on, meter, watch);
     };
-    const first = await rehearse(clock);
+    const first = await rehearse(new PhaseClock(options.onProgress));
     const { model, report, chosen, trials } = first;
     // What follows the first trial does the same again, and the program has warmed up for it.
-    const isBrief = (clock.elapsedMs.refine ?? 0) < briefWalkMs;
+    const isBrief = (first.timing.elapsedMs.refine ?? 0) < briefWalkMs;
     const again = trials.fewest > 0 && isBrief ? await rehearse(new PhaseClock(undefined)) : first;
     await engine.close();
+    const clock = new PhaseClock(options.onProgress);
     clock.enter("measure", 0);
     const indices = samplesToMeasure(samples, recipe);
     const [measuredMs, turnsMs]: number[][] = [[], []];
@@ -103,7 +103,7 @@ export async function preflight(path: string, options: QuantizeOptions): Promise
     }
     const { mostHeldBytes, mostFileBytes } = meter;
     const timed = { samples: chosen.run, measuredMs, turnsMs };
-    const cold = { ...first.timing, ...timed, elapsedMs: clock.finish() };
+    const cold = { ...first.timing, ...timed, elapsedMs: { ...first.timing.elapsedMs, ...clock.finish() } };
     const warm = again === first ? cold : { ...again.timing, ...timed };
     const run = { samples: chosen.all, measured: indices.length, turns: latencyTurns, trials };
     const ratio = chosen.all / chosen.run;
@@ -154,6 +154,6 @@ async function rehearseRun(
   const engine = meter.meter(task.engine);
   const whole = { ...task, engine, store: new ScratchTensors(), onProgress: clock.enter, rehearsal };
   const { model, report } = await quantizeModel(whole);
-  const timing = { elapsedMs: clock.elapsedMs, passes: meter.passes, skippedMs: solving.skippedMs };
+  const timing = { elapsedMs: clock.finish(), passes: meter.passes, skippedMs: solving.skippedMs };
   return { model, report, chosen, trials, timing };
 }
