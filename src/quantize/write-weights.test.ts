@@ -1,12 +1,13 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { fakeQuantize } from "../../test/fake-quantize.js";
-import { largestDifference, makeTestModel } from "../../test/models.js";
+import { largestDifference, makeTestModel, someFloats } from "../../test/models.js";
 import { type WeightForm, weightForms } from "../../test/weight-forms.js";
 import { type Feeds, type RunMode, withSession } from "../engine/engine.js";
 import { inferValueTypes } from "../engine/infer-types.js";
 import { buildGraph, type Graph } from "../graph/graph.js";
 import { joinGraphs } from "../graph/join.js";
 import { type Model, withGraph } from "../graph/model.js";
+import { makeNode } from "../graph/node.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
 import { findLayers } from "../operators/index.js";
 import { elementCount } from "../tensor/shape.js";
@@ -120,4 +121,28 @@ describe.each([
       expect(differences.filter(([, difference]) => difference > limit)).toEqual([]);
     }
   });
+});
+
+it("leaves the turned weight to a node that reads it a second time", async () => {
+  const { model } = makeTestModel({
+    feeds: { x: someFloats([2, 8]) },
+    nodes: [
+      makeNode("Transpose", ["w"], ["turned"], { perm: [1, 0] }),
+      makeNode("MatMul", ["x", "turned", "turned"], ["y"]),
+    ],
+    outputs: ["y"],
+    initializers: { w: someFloats([4, 8], 2) },
+  });
+  const shapes = { x: [2, 8], w: [4, 8], turned: [8, 4], y: [2, 4] };
+  const types = new Map(
+    Object.entries(shapes).map(([name, shape]) => [name, { kind: "tensor", elementType: "float32", shape } as const]),
+  );
+  const weight = { bits: 4, symmetric: true, granularity: { kind: "per-channel" }, range: "minmax" } as const;
+  const found = findLayers(model.graph, types);
+  const choice = chooseLayers(model.graph, types, found, () => ({ kind: "quantize", weight, activation: "float" }));
+  expect(choice.layers).toHaveLength(1);
+  const { graph } = (await quantize(model, choice, [], new Map(), "packed")).model;
+  const [, rounded, whole] = graph.producer("y")?.inputs ?? [];
+  expect(rounded).not.toBe("turned");
+  expect([whole, graph.producer("turned")?.opType]).toEqual(["turned", "Transpose"]);
 });

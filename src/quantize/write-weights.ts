@@ -74,8 +74,12 @@ class WeightWriter {
   removeTransposes(layers: readonly Layer[]): void {
     for (const transpose of new Set(layers.map((layer) => layer.transpose))) {
       if (transpose === undefined || this.#graph.isOutput(transpose.outputs[0])) continue;
-      const readers = this.#graph.consumers(transpose.outputs[0]);
-      if (readers.every((reader) => this.#removed.includes(reader))) this.#removed.push(transpose);
+      const [output] = transpose.outputs;
+      const isRead =
+        this.#graph.consumers(output).some((reader) => !this.#removed.includes(reader)) ||
+        // A layer may read its weight a second time, as a Gemm whose bias it is too.
+        this.#writer.nodes.some((node) => node.inputs.includes(output));
+      if (!isRead) this.#removed.push(transpose);
     }
   }
 
