@@ -113,7 +113,9 @@ function rowOf(key, { told, real }) {
 }
 
 function page() {
-  const rows = Object.entries(cells.state);
+  const keys = models.flatMap(({ name }) => ways.map(({ title }) => `${name} ${title}`));
+  const rows = keys.filter((key) => cells.state[key]).map((key) => /** @type {const} */ ([key, cells.state[key]]));
+  const missing = keys.filter((key) => !cells.state[key]);
   const dates = [...new Set(rows.map(([, { date }]) => date))].sort().join(", ");
   return `# What a dry run tells, and what happens
 
@@ -125,6 +127,7 @@ told and what happens then differ by that too.
 |---|---|---|---|---|---|---|---|---|---|---|
 ${rows.map(([key, cell]) => `| ${rowOf(key, cell)} |`).join("\n")}
 
+${missing.length > 0 ? `Not measured: ${missing.join(", ")}.\n` : ""}
 - **time**: all phases of the run, the comparison with the original included. A dry run quantizes on the first three batches (twice where there are trials and it is quick), rounds
   weights of some layers with GPTQ and others to nearest, and holds the result against the original on six samples; what
   repeats is multiplied: batches, samples, and solving by its work.
