@@ -112,7 +112,8 @@ describe("a run that is asked to end", () => {
   ] as const)("by %s says so by exit code %d and leaves no temporary file", async (signal, exitCode, part) => {
     const code = await run(after, { signal, ms: part * wholeMs });
     expect([exitCode, 0]).toContain(code);
-    expect(result()).toEqual(code === 0 ? fresh : old);
+    // The model is written before it is held against the original, which may break off too.
+    expect(code === 0 ? [fresh] : [old, fresh]).toContainEqual(result());
     expect(readdirSync(at("work")).filter((name) => name.endsWith(".tmp"))).toEqual([]);
     expect(await untilClean(at("tmp"))).toEqual([]);
   });
