@@ -36,8 +36,6 @@ const costlyGain = 0.05;
  * on networks of its kind, and several others may each beat it by chance.
  */
 const certain = 2;
-/** What leaves something out may be less certain: it is the simpler recipe. */
-const likely = 1;
 
 /**
  * What a run tries before it starts: where a rounding leaves its target open, the targets; of steps that cost something, the
@@ -104,12 +102,11 @@ function automaticRounds(recipe: Recipe, kind: NetworkKind): readonly Round[] {
   const nearest = { name: "rtn, bc", recipe: base };
   const [best] = gptq;
   const free = { leastGain: freeGain, certainty: certain };
-  const simpler = { leastGain: freeGain, certainty: likely };
   const costly = { leastGain: costlyGain, certainty: certain };
   return [
     // Eight bits leave little to gain, and rounding to nearest takes no time.
     { ...free, candidates: () => (isEightBit(recipe) ? [nearest, best] : gptq) },
-    { ...simpler, candidates: (found) => found.steps.map((step) => withoutStep(found, step)) },
+    { ...free, candidates: (found) => found.steps.map((step) => withoutStep(found, step)) },
     { ...free, candidates: rangesOf },
     { ...costly, candidates: (found) => added(found, { use: "qwt" }) },
     // Where a linear compensation does not pay, one with two more terms does not either.
