@@ -1,4 +1,4 @@
-import { writeWholeFile } from "../node/model-file.js";
+import { writeWholeFile } from "../node/whole-file.js";
 
 /** @throws RecoupError `file/unwritable` */
 export function writeText(path: string, text: string): void {

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { CheckpointStore } from "../checkpoint/store.js";
 import { RecoupError } from "../errors.js";
 import { isFolder } from "./file-stats.js";
-import { readWholeFile, temporaryName, writeWholeFile } from "./model-file.js";
+import { readWholeFile, temporaryName, writeWholeFile } from "./whole-file.js";
 
 const pieceFile = /^([a-z0-9-]+)\.recoup$/;
 

@@ -8,11 +8,12 @@ import type { Model } from "../graph/model.js";
 import type { StepRule } from "../recipe/recipe.js";
 import { resolveStep } from "../recipe/settings.js";
 import type { CompensationReport } from "../report/compensation-report.js";
-import { readWholeFile, sizeOfModelFile, writeModelFile, writeWholeFile } from "./model-file.js";
+import { sizeOfModelFile, writeModelFile } from "./model-file.js";
 import { checkModelOutput, type ModelSource, openDataFor, openModel, placeOfTensors } from "./model-source.js";
 import { PhaseClock, type RunPhase } from "./phase-clock.js";
 import { createRuntimeEngine } from "./runtime-engine.js";
 import { withBoth } from "./side-by-side.js";
+import { readWholeFile, writeWholeFile } from "./whole-file.js";
 
 export interface CompensateOptions {
   /** Calibration samples: a folder of pictures, `.npy`, `.npz` or `.jsonl`. */

@@ -16,8 +16,8 @@ import { RecoupError, withPlace } from "../errors.js";
 import type { Value, ValueName } from "../graph/graph.js";
 import type { Tensor } from "../tensor/tensor.js";
 import { isFolder } from "./file-stats.js";
-import { readWholeFile } from "./model-file.js";
 import { labelFile, labelPictures, listPictures, picturesOfFolder } from "./picture-folder.js";
+import { readWholeFile } from "./whole-file.js";
 
 export interface DatasetOptions {
   /** A Hugging Face `preprocessor_config.json`. */

@@ -21,7 +21,8 @@ import { makeNode } from "../graph/node.js";
 import { bytesFor } from "../tensor/element-type.js";
 import { elementCount } from "../tensor/shape.js";
 import { float32Values, type Tensor } from "../tensor/tensor.js";
-import { readModelFile, readWholeFile, sizeOfModelFile, writeModelFile } from "./model-file.js";
+import { readModelFile, sizeOfModelFile, writeModelFile } from "./model-file.js";
+import { readWholeFile } from "./whole-file.js";
 
 let folder: string;
 const at = (...names: readonly string[]) => join(folder, ...names);

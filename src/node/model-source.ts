@@ -8,7 +8,8 @@ import type { Model } from "../graph/model.js";
 import { filesOfGraph } from "../onnx/references.js";
 import { openDataset } from "./dataset.js";
 import { isFolder, statsOf, statsOfEntry } from "./file-stats.js";
-import { defaultInlineLimit, readModelFile, readWholeFile, tensorFiles, type WriteOptions } from "./model-file.js";
+import { defaultInlineLimit, readModelFile, tensorFiles, type WriteOptions } from "./model-file.js";
+import { readWholeFile } from "./whole-file.js";
 
 /** A model of a file, and what reports say of the file. */
 export interface ModelSource {

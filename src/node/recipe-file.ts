@@ -2,7 +2,8 @@ import { RecoupError } from "../errors.js";
 import { type Preset, presets } from "../recipe/presets.js";
 import type { Recipe, RecipeInput } from "../recipe/recipe.js";
 import { resolveRecipe, type Settings } from "../recipe/settings.js";
-import { readModelFile, readWholeFile } from "./model-file.js";
+import { readModelFile } from "./model-file.js";
+import { readWholeFile } from "./whole-file.js";
 
 export interface RecipeOptions extends Settings {
   /** A recipe, or the path of a recipe file; settings override it. */

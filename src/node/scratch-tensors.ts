@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Tensor } from "../tensor/tensor.js";
 import type { TensorStore } from "../tensor/tensor-store.js";
-import { readRange, writeRange } from "./model-file.js";
 import { temporaryFilesUnavailable } from "./temporary-files.js";
+import { readRange, writeRange } from "./whole-file.js";
 
 /** Our choice: the codes of a network of a hundred million weights never leave memory. */
 const mostMemoryBytes = 64e6;

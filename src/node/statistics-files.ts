@@ -1,6 +1,6 @@
 import { inOrder } from "../shards/merge.js";
 import { readStatistics, type ShardStatistics } from "../shards/statistics-file.js";
-import { readWholeFile } from "./model-file.js";
+import { readWholeFile } from "./whole-file.js";
 
 /**
  * The statistics of all shards, in order.

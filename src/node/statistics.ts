@@ -4,11 +4,11 @@ import { measureShard } from "../measure-shard.js";
 import type { Phase } from "../pipeline.js";
 import type { Shard } from "../shards/shard.js";
 import { encodeStatistics, type ShardStatistics } from "../shards/statistics-file.js";
-import { writeWholeFile } from "./model-file.js";
 import { checkOutput, openDataFor, openModel } from "./model-source.js";
 import { filesRead } from "./quantize.js";
 import { openRecipe, type RecipeOptions } from "./recipe-file.js";
 import { createRuntimeEngine } from "./runtime-engine.js";
+import { writeWholeFile } from "./whole-file.js";
 
 export interface StatisticsOptions extends RecipeOptions {
   /** Calibration samples: a folder of pictures, `.npy`, `.npz` or `.jsonl`. */

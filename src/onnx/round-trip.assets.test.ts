@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { sharedFolder, sharedPath } from "../../test/shared.js";
 import { fieldsOf, modelField, unwrap } from "../../test/wire.js";
 import { withGraph } from "../graph/model.js";
-import { readWholeFile } from "../node/model-file.js";
+import { readWholeFile } from "../node/whole-file.js";
 import { encodeModel, joinChunks, readModel } from "./model.js";
 
 function modelsUnder(folder: string): readonly string[] {
