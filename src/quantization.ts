@@ -7,7 +7,7 @@ import type { Model } from "./graph/model.js";
 import type { Range } from "./math/distribution.js";
 import { type Plan, preparePlan } from "./planning.js";
 import { estimateRanges } from "./quantize/estimate-ranges.js";
-import { type QuantizedModel, quantize } from "./quantize/quantize.js";
+import { type QuantizedModel, quantize, roundAhead } from "./quantize/quantize.js";
 import type { Recipe } from "./recipe/recipe.js";
 import { type Refined, refine, walkBatchSize } from "./refinement.js";
 import type { ShardStatistics } from "./shards/statistics-file.js";
@@ -92,9 +92,13 @@ export async function quantizeNetwork(task: NetworkTask): Promise<QuantizedNetwo
     onProgress("quantize", 0);
     return estimateRanges(plan.float.graph, sites, observation.result());
   };
-  const ranges = await (task.ranges ?? ((find) => find()))(findRanges);
+  const [ranges, ahead] = await Promise.all([
+    (task.ranges ?? ((find) => find()))(findRanges),
+    // To load the network that is observed takes the runtime a while.
+    roundAhead(plan.float, plan.choice, recipe.storage),
+  ]);
   onProgress("quantize", 0);
-  const rounding = { store: task.store, onProgress: (done: number) => onProgress("quantize", done) };
+  const rounding = { ahead, store: task.store, onProgress: (done: number) => onProgress("quantize", done) };
   const quantized = await quantize(plan.float, plan.choice, sites, ranges, recipe.storage, rounding);
   onProgress("quantize", 1);
   const size = walkBatchSize(count, batchSize);

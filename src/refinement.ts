@@ -170,9 +170,9 @@ function roundUnfit({ float, types, quantized, store = inMemory }: RefinementTas
       waiting.push(weight);
       continue;
     }
-    const rows = roundWeightToNearest(weight);
+    const { rows, sqnrDb } = roundWeightToNearest(weight);
     putRounded(batch, weight, rows, writing);
-    rounded.set(weight.weight, weightSqnr(weight, rows));
+    rounded.set(weight.weight, sqnrDb);
     const label = labelOf(weight.plans[0].layer.node);
     records.push({ label, kind: "skipped", reason: `rounded to nearest: ${obstacle}` });
   }
@@ -188,7 +188,7 @@ function roundForSurvey(model: Model, waiting: readonly WeightToRound[], steps: 
     shared: new Map<string, ValueName>(),
     store: inMemory,
   };
-  for (const weight of waiting) putRounded(batch, weight, roundWeightToNearest(weight), writing);
+  for (const weight of waiting) putRounded(batch, weight, roundWeightToNearest(weight).rows, writing);
   return withGraph(model, batch.finish());
 }
 

@@ -39,7 +39,7 @@ interface Round {
   readonly skipped: readonly Skipped[];
 }
 
-async function findFolds(model: Model, { engine }: CleanContext): Promise<Round> {
+async function findFolds(model: Model, context: CleanContext): Promise<Round> {
   const { graph } = model;
   const patches: GraphPatch[] = [];
   const skipped: Skipped[] = [];
@@ -63,7 +63,7 @@ async function findFolds(model: Model, { engine }: CleanContext): Promise<Round>
       ? new Map()
       : await inferStaticTypes(
           model,
-          engine,
+          context,
           unranked.map((trace) => trace.value),
         );
   for (const [i, affine] of affines.entries()) {

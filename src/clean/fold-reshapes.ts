@@ -1,4 +1,4 @@
-import type { Dimension } from "../graph/graph.js";
+import type { Dimension, Graph, Node } from "../graph/graph.js";
 import { withGraph } from "../graph/model.js";
 import { createNameSource } from "../graph/names.js";
 import { isOperator, labelOf, withInputs } from "../graph/node.js";
@@ -15,15 +15,14 @@ import { inferStaticTypes } from "./static-types.js";
  */
 export const foldReshapes: CleanPass = {
   name: "fold-reshapes",
-  async run(model, { engine }): Promise<PassResult> {
+  typesNeeded: (graph) => computedReshapes(graph).map((node) => node.outputs[0]),
+  async run(model, context): Promise<PassResult> {
     const { graph } = model;
-    const computed = graph.nodes.filter(
-      (node) => isOperator(node, "Reshape") && graph.constant(node.inputs[1]) === undefined,
-    );
+    const computed = computedReshapes(graph);
     if (computed.length === 0) return { model, changed: [], skipped: [] };
     const types = await inferStaticTypes(
       model,
-      engine,
+      context,
       computed.map((node) => node.outputs[0]),
     );
     const writer = new PatchWriter(createNameSource(graph));
@@ -41,6 +40,10 @@ export const foldReshapes: CleanPass = {
     return { model: withGraph(model, applyPatch(graph, patch)), changed, skipped: [] };
   },
 };
+
+function computedReshapes(graph: Graph): readonly Node[] {
+  return graph.nodes.filter((node) => isOperator(node, "Reshape") && graph.constant(node.inputs[1]) === undefined);
+}
 
 /** Fixed sizes, and -1 for a single open one. A size of 0 in a target means something else, so it stays computed. */
 function targetOf(shape: readonly Dimension[] | undefined): readonly number[] | undefined {

@@ -14,13 +14,14 @@ import { inferStaticTypes } from "./static-types.js";
  */
 export const foldShapes: CleanPass = {
   name: "fold-shapes",
-  async run(model, { engine }): Promise<PassResult> {
+  typesNeeded: (graph) => measuringNodes(graph).map((node) => node.inputs[0]),
+  async run(model, context): Promise<PassResult> {
     const { graph } = model;
-    const measuring = graph.nodes.filter((node) => isOperator(node, "Shape", "Size"));
+    const measuring = measuringNodes(graph);
     if (measuring.length === 0) return { model, changed: [], skipped: [] };
     const types = await inferStaticTypes(
       model,
-      engine,
+      context,
       measuring.map((node) => node.inputs[0]),
     );
     const found = measuring.flatMap((node) => foldSizes(graph, node, types));
@@ -38,6 +39,10 @@ export const foldShapes: CleanPass = {
     return { model: withGraph(model, applyPatch(graph, patch)), changed, skipped: [] };
   },
 };
+
+function measuringNodes(graph: Graph): readonly Node[] {
+  return graph.nodes.filter((node) => isOperator(node, "Shape", "Size"));
+}
 
 interface FoldedSize {
   readonly node: Node;

@@ -7,6 +7,7 @@ import { foldShapes } from "./fold-shapes.js";
 import type { CleanContext, CleanPass, PassResult } from "./pass.js";
 import { removeDeadNodes } from "./remove-dead-nodes.js";
 import { removeIdentities } from "./remove-identities.js";
+import { SharedTypes } from "./static-types.js";
 
 /** The passes in the order they run in: each makes room for those after it. */
 export const cleanPasses: readonly CleanPass[] = [
@@ -49,8 +50,10 @@ export async function cleanModel(model: Model, context: CleanContext): Promise<C
   let current = model;
   for (let round = 0; round < largestRounds; round++) {
     const before = current;
+    // What a pass changes may show more of other values: each round asks anew.
+    const types = new SharedTypes((graph) => cleanPasses.flatMap((pass) => pass.typesNeeded?.(graph) ?? []));
     for (const pass of cleanPasses) {
-      const result = await pass.run(current, context);
+      const result = await pass.run(current, { ...context, types });
       const changed = [...(steps.get(pass.name)?.changed ?? []), ...result.changed];
       steps.set(pass.name, { name: pass.name, changed, skipped: result.skipped });
       current = result.model;

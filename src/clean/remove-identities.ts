@@ -20,9 +20,10 @@ interface Passing {
  */
 export const removeIdentities: CleanPass = {
   name: "remove-identities",
-  async run(model, { engine }): Promise<PassResult> {
-    const needed = model.graph.nodes.flatMap((node) => typesNeeded(node, model.graph));
-    const types = needed.length === 0 ? new Map() : await inferStaticTypes(model, engine, needed);
+  typesNeeded: typesNeededIn,
+  async run(model, context): Promise<PassResult> {
+    const needed = typesNeededIn(model.graph);
+    const types = needed.length === 0 ? new Map() : await inferStaticTypes(model, context, needed);
     const changed: string[] = [];
     let { graph } = model;
     for (;;) {
@@ -37,6 +38,10 @@ export const removeIdentities: CleanPass = {
     return { model: changed.length > 0 ? withGraph(model, graph) : model, changed, skipped: [] };
   },
 };
+
+function typesNeededIn(graph: Graph): readonly ValueName[] {
+  return graph.nodes.flatMap((node) => typesNeeded(node, graph));
+}
 
 function findPassing(facts: IdentityFacts): readonly Passing[] {
   return facts.graph.nodes.flatMap((node) => {

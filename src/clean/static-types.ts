@@ -7,9 +7,35 @@ import type { ValueTypes } from "../graph/value-types.js";
 import { isSparseTensor } from "../onnx/sparse-tensor.js";
 import { isFloatType } from "../tensor/element-type.js";
 import { elementCount } from "../tensor/shape.js";
+import type { CleanContext } from "./pass.js";
 
 /** Float constants above this number of elements never are sizes or scales that a shape depends on. */
 const largestShapeConstant = 256;
+
+/** What is known of values while passes run one after another. Values keep their meaning as long as they keep their names. */
+export class SharedTypes {
+  readonly #types = new Map<ValueName, ValueType>();
+  readonly #asked = new Set<ValueName>();
+
+  /** @param wanted the values that any pass asks for, of the graph as it is then */
+  constructor(readonly wanted: (graph: Graph) => readonly ValueName[]) {}
+
+  knows(values: readonly ValueName[]): boolean {
+    return values.every((value) => this.#asked.has(value));
+  }
+
+  add(asked: readonly ValueName[], types: ValueTypes): void {
+    for (const value of asked) {
+      this.#asked.add(value);
+      const type = types.get(value);
+      if (type) this.#types.set(value, type);
+    }
+  }
+
+  get(value: ValueName): ValueType | undefined {
+    return this.#types.get(value);
+  }
+}
 
 /**
  * Types and shapes of values as they follow from the model's inputs alone. What an exporter noted on inner values is left
@@ -19,7 +45,7 @@ const largestShapeConstant = 256;
  */
 export async function inferStaticTypes(
   model: Model,
-  engine: Engine,
+  { engine, types: shared }: CleanContext,
   values: readonly ValueName[],
 ): Promise<ValueTypes> {
   const { graph } = model;
@@ -28,22 +54,41 @@ export async function inferStaticTypes(
   for (const [name, tensor] of graph.initializers) {
     if (graph.constant(name)) types.set(name, { kind: "tensor", elementType: tensor.type, shape: tensor.shape });
   }
-  const inner = [...new Set(values)].filter((value) => graph.producer(value) !== undefined);
-  if (inner.length === 0) return types;
+  const isInner = (value: ValueName) => graph.producer(value) !== undefined;
+  const inner = [...new Set(values)].filter(isInner);
+  const known = shared ?? new SharedTypes(() => []);
+  if (!known.knows(inner)) {
+    const all = [...new Set([...inner, ...known.wanted(graph)])].filter(isInner);
+    const found = await askRuntime(model, engine, all);
+    if (found) known.add(all, found);
+    // What another pass asks for may be what the runtime refuses.
+    else known.add(inner, (all.length > inner.length && (await askRuntime(model, engine, inner))) || new Map());
+  }
+  for (const name of inner) {
+    const type = known.get(name);
+    if (type) types.set(name, type);
+  }
+  return types;
+}
+
+/** @returns undefined where the runtime does not load the model */
+async function askRuntime(model: Model, engine: Engine, inner: readonly ValueName[]): Promise<ValueTypes | undefined> {
   const outputs = inner.map((name): Value => ({ name, type: { kind: "other" } }));
-  const part = extractGraph(graph, [], outputs);
+  const part = extractGraph(model.graph, [], outputs);
   // The second try is for operators that want their parameters constant.
   for (const candidate of [withoutWeights(part), part]) {
     try {
-      await withSession(engine, withGraph(model, candidate), { mode: "folded" }, async (session) => {
-        for (const { name, type } of session.outputs) types.set(name, type);
-      });
-      return types;
+      return await withSession(
+        engine,
+        withGraph(model, candidate),
+        { mode: "folded" },
+        async (session) => new Map(session.outputs.map(({ name, type }) => [name, type])),
+      );
     } catch (error) {
       if (!isRefusal(error)) throw error;
     }
   }
-  return types;
+  return undefined;
 }
 
 /** Whether an engine could not take a model or a run, as opposed to being gone or told to stop. */

@@ -7,6 +7,7 @@ import { PatchBatch } from "../graph/patch-batch.js";
 import type { SharedConstants } from "../graph/patch-writer.js";
 import type { ValueTypes } from "../graph/value-types.js";
 import type { Range } from "../math/distribution.js";
+import { elementCount } from "../tensor/shape.js";
 import { inMemory, type TensorStore } from "../tensor/tensor-store.js";
 import { type ActivationDemand, type ActivationSite, chooseActivations } from "./choose-activations.js";
 import type { LayerChoice, LayerPlan } from "./choose-layers.js";
@@ -14,7 +15,14 @@ import type { Bits, Storage } from "./format.js";
 import { chooseActivationGrid } from "./grid.js";
 import { type ActivationGroup, groupActivations } from "./group-activations.js";
 import { Pause } from "./pause.js";
-import { putRounded, roundWeightToNearest, type WeightToRound, weightSqnr, weightsToRound } from "./round-weights.js";
+import {
+  type NearestWeight,
+  putRounded,
+  roundUnbounded,
+  roundWeightToNearest,
+  type WeightToRound,
+  weightsToRound,
+} from "./round-weights.js";
 import { type GridParameters, writeActivations } from "./write-activations.js";
 
 /** A network whose activations and weights stand on grids, and what the report needs to know of it. */
@@ -43,6 +51,8 @@ export interface QuantizedLayer {
 }
 
 export interface RoundingOptions {
+  /** What `roundAhead` returned. */
+  readonly ahead?: RoundedAhead;
   /** Where the codes stay; in memory where it is not given. */
   readonly store?: TensorStore;
   /** Called with the share of the weights that is done, from 0 to 1. */
@@ -52,6 +62,34 @@ export interface RoundingOptions {
 /** The activations that a choice of layers asks to have quantized. */
 export function activationSites(graph: Graph, types: ValueTypes, choice: LayerChoice): readonly ActivationSite[] {
   return chooseActivations(graph, types, demandsOf(choice));
+}
+
+/** Weights that are rounded to nearest before the ranges of activations are known. */
+export type RoundedAhead = ReadonlyMap<ValueName, NearestWeight>;
+
+/** Elements of the weights that are rounded ahead: what they become stays in memory for a while. */
+const mostAhead = 2 ** 25;
+
+/**
+ * Rounds weights to nearest while something else waits for the runtime.
+ *
+ * @throws RecoupError `model/not-finite` for a weight that holds NaN or infinity
+ */
+export async function roundAhead({ graph }: Model, choice: LayerChoice, storage: Storage): Promise<RoundedAhead> {
+  const ahead = new Map<ValueName, NearestWeight>();
+  const pause = new Pause();
+  let elements = 0;
+  for (const weight of weightsToRound(graph, choice.layers, storage, new Map()).filter(isNearest)) {
+    elements += elementCount(weight.tensor.shape);
+    if (elements > mostAhead) break;
+    await pause.now();
+    ahead.set(weight.weight, roundUnbounded(weight));
+  }
+  return ahead;
+}
+
+function isNearest({ format }: WeightToRound): boolean {
+  return (format.rounding?.use ?? "rtn") === "rtn";
 }
 
 /**
@@ -67,7 +105,7 @@ export async function quantize(
   sites: readonly ActivationSite[],
   ranges: ReadonlyMap<ValueName, Range>,
   storage: Storage,
-  { store = inMemory, onProgress = () => {} }: RoundingOptions = {},
+  { ahead = new Map(), store = inMemory, onProgress = () => {} }: RoundingOptions = {},
 ): Promise<QuantizedModel> {
   const names = createNameSource(model.graph);
   const groups = groupActivations(sites, ranges, (value) => model.graph.consumers(value).length);
@@ -78,7 +116,6 @@ export async function quantize(
   const inputScales = new Map(gridded.flatMap(({ sites: members, grid }) => members.map((s) => [s.value, grid.scale])));
   const readers = new Set<Node>(demandsOf(choice).map((demand) => demand.node));
   const weights = weightsToRound(model.graph, choice.layers, storage, inputScales);
-  const isNearest = ({ format }: WeightToRound) => (format.rounding?.use ?? "rtn") === "rtn";
   const shared: SharedConstants = new Map();
   const weightSqnrDb = new Map<ValueName, number>();
   const activations = writeActivations(model.graph, gridded, readers, names);
@@ -88,8 +125,8 @@ export async function quantize(
   for (const [i, weight] of nearest.entries()) {
     onProgress(i / nearest.length);
     await pause.now();
-    const rows = roundWeightToNearest(weight);
-    weightSqnrDb.set(weight.weight, weightSqnr(weight, rows));
+    const { rows, sqnrDb } = roundWeightToNearest(weight, ahead.get(weight.weight));
+    weightSqnrDb.set(weight.weight, sqnrDb);
     putRounded(batch, weight, rows, { names, shared, store });
   }
   const graph = batch.finish();

@@ -53,10 +53,50 @@ export function rowCountOf({ tensor, channelAxis }: WeightToRound): number {
   return tensor.shape[channelAxis];
 }
 
-/** @throws RecoupError `model/not-finite` for a weight that holds NaN or infinity */
-export function roundWeightToNearest(weight: WeightToRound): QuantizedRows {
-  return naming(weight, () =>
-    roundToNearest(rowsOfWeight(weight), rowCountOf(weight), weight.format, weight.smallestScales),
+/** What rounding to nearest makes of a weight. */
+export interface NearestWeight {
+  readonly rows: QuantizedRows;
+  /** As `weightSqnr`. */
+  readonly sqnrDb: number;
+}
+
+/**
+ * Rounds a weight to nearest as if no scale had a lower bound.
+ *
+ * @throws RecoupError `model/not-finite` for a weight that holds NaN or infinity
+ */
+export function roundUnbounded(weight: WeightToRound): NearestWeight {
+  return roundWithin(weight, undefined);
+}
+
+/**
+ * Rounds a weight to nearest.
+ *
+ * @param unbounded what `roundUnbounded` made of it: bounds seldom matter
+ * @throws RecoupError `model/not-finite` for a weight that holds NaN or infinity
+ */
+export function roundWeightToNearest(weight: WeightToRound, unbounded = roundUnbounded(weight)): NearestWeight {
+  const { smallestScales } = weight;
+  return areWithin(unbounded.rows.scales, smallestScales) ? unbounded : roundWithin(weight, smallestScales);
+}
+
+function roundWithin(weight: WeightToRound, smallestScales: Float64Array | undefined): NearestWeight {
+  return naming(weight, () => {
+    const given = rowsOfWeight(weight);
+    const rowCount = rowCountOf(weight);
+    const rows = roundToNearest(given, rowCount, weight.format, smallestScales);
+    return { rows, sqnrDb: sqnrOf(given, rows, rowCount) };
+  });
+}
+
+/** @param scales `[rows, groups]`, or one for all rows @param bounds `[rows]` */
+function areWithin(scales: Float32Array, bounds: Float64Array | undefined): boolean {
+  const perRow = scales.length / (bounds?.length ?? 1);
+  return (
+    bounds?.every((bound, row) => {
+      const start = Math.floor(row * perRow);
+      return scales.subarray(start, start + Math.max(perRow, 1)).every((scale) => scale >= bound);
+    }) ?? true
   );
 }
 
@@ -105,13 +145,17 @@ export function putRounded(
 
 /** Signal to quantization noise of a weight, in decibels. */
 export function weightSqnr(weight: WeightToRound, rounded: QuantizedRows): number {
-  const rows = rowsOfWeight(weight);
-  const restored = dequantizeRows(rounded, rowCountOf(weight));
+  return sqnrOf(rowsOfWeight(weight), rounded, rowCountOf(weight));
+}
+
+function sqnrOf(rows: Float32Array, rounded: QuantizedRows, rowCount: number): number {
+  const restored = dequantizeRows(rounded, rowCount);
   let signal = 0;
   let noise = 0;
   for (let i = 0; i < rows.length; i++) {
-    signal += rows[i] ** 2;
-    noise += (rows[i] - restored[i]) ** 2;
+    const error = rows[i] - restored[i];
+    signal += rows[i] * rows[i];
+    noise += error * error;
   }
   return noise === 0 ? Number.POSITIVE_INFINITY : 10 * Math.log10(signal / noise);
 }

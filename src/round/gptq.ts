@@ -67,7 +67,7 @@ export function gptqRounding(weights: readonly WeightToRound[]): AnyStep {
     statistics: statisticsOf,
     solve: (site, found) => solve(site, found, factorOnce),
     rewrite: (graph, { weight }, rows) => writeRounded(graph, weight, rows, createNameSource(graph), shared),
-    standIn: { work: workOf, solution: ({ weight }) => roundWeightToNearest(withWidestRange(weight)) },
+    standIn: { work: workOf, solution: ({ weight }) => roundWeightToNearest(withWidestRange(weight)).rows },
   });
 }
 
@@ -147,7 +147,7 @@ function measurementObstacle({ rows, products }: Gram, cross: Cross | undefined)
 
 /** The weight has to be rounded somehow. */
 function toNearest(weight: WeightToRound, reason: string): Outcome<QuantizedRows> {
-  const solution = roundWeightToNearest(weight);
+  const { rows: solution } = roundWeightToNearest(weight);
   return { kind: "solved", solution, errorBefore: 0, errorAfter: 0, remark: `rounded to nearest: ${reason}` };
 }
 

@@ -31,6 +31,10 @@ function moveRuns<Values extends Float32Array | Int8Array>(
     to.set(from);
     return;
   }
+  if (runLength === 1) {
+    transpose(from, to, first, second);
+    return;
+  }
   for (let start = 0; start < first; start += strip) {
     const end = Math.min(start + strip, first);
     for (let b = 0; b < second; b++) {
@@ -38,6 +42,28 @@ function moveRuns<Values extends Float32Array | Int8Array>(
         const source = (a * second + b) * runLength;
         const target = (b * first + a) * runLength;
         for (let i = 0; i < runLength; i++) to[target + i] = from[source + i];
+      }
+    }
+  }
+}
+
+/** `[first, second]` to `[second, first]`, in squares that stay near. */
+function transpose<Values extends Float32Array | Int8Array>(
+  from: Values,
+  to: Values,
+  first: number,
+  second: number,
+): void {
+  for (let top = 0; top < first; top += strip) {
+    const bottom = Math.min(top + strip, first);
+    for (let left = 0; left < second; left += strip) {
+      const right = Math.min(left + strip, second);
+      for (let b = left; b < right; b++) {
+        let source = top * second + b;
+        for (let target = b * first + top; target < b * first + bottom; target++) {
+          to[target] = from[source];
+          source += second;
+        }
       }
     }
   }
