@@ -4,7 +4,7 @@ import { normalize, statistics } from "../../test/normalization.js";
 import { RecoupError } from "../errors.js";
 import { makeNode } from "../graph/node.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
-import { int64Tensor } from "../tensor/tensor.js";
+import { float32Tensor, int64Tensor } from "../tensor/tensor.js";
 import { cleanModel, cleanPasses } from "./index.js";
 
 const engine = createRuntimeEngine({ threads: 1 });
@@ -46,6 +46,37 @@ describe("cleanModel", () => {
       largestDifference(await runModel(engine, model, feeds), await runModel(engine, cleaned.model, feeds)),
     ).toBeLessThan(1e-5);
     expect((await cleanModel(cleaned.model, { engine })).model).toBe(cleaned.model);
+  });
+
+  it("asks the runtime for types once in a round, whatever passes want to know", async () => {
+    // A shape that stays open, a target that does not, and a cast and a sum that change nothing.
+    const nodes = [
+      makeNode("Relu", ["x"], ["r"]),
+      makeNode("Shape", ["r"], ["s"]),
+      makeNode("Gather", ["s", "first"], ["batch"]),
+      makeNode("Concat", ["batch", "rest"], ["to"], { axis: 0 }),
+      makeNode("Reshape", ["r", "to"], ["flat"]),
+      makeNode("Cast", ["flat"], ["same"], { to: 1 }),
+      makeNode("Add", ["same", "zero"], ["sum"]),
+      makeNode("Sigmoid", ["sum"], ["y"]),
+    ];
+    const initializers = {
+      first: int64Tensor([1], [0]),
+      rest: int64Tensor([1], [100]),
+      zero: float32Tensor([1], Float32Array.of(0)),
+    };
+    const open = makeTestModel({
+      feeds: { x },
+      shapes: { x: ["batch", 4, 5, 5] },
+      nodes,
+      outputs: ["y"],
+      initializers,
+    });
+    const counting = refusing(engine);
+    const cleaned = await cleanModel(open.model, { engine: counting });
+    expect(cleaned.model.graph.nodes.map((node) => node.opType)).toEqual(["Relu", "Reshape", "Sigmoid"]);
+    // Once while there is something to do, and once to see that nothing is left.
+    expect(counting.opened).toBe(2);
   });
 
   it("does what it can without a runtime that takes the model", async () => {
