@@ -67,7 +67,6 @@ async function measureAll() {
     // Twice the samples, to see what time and memory follow.
     for (const samples of [count, 2 * count])
       await add(model, "GPTQ, target same", samples, { ...gptq, target: "same" });
-    await add(model, "GPTQ, target auto", 2 * count, gptq);
   }
 }
 

@@ -121,7 +121,7 @@ function nameOf(title, { taken }) {
   // Where a step was dropped, the row is that of what was left.
   const steps = title.split(", ").slice(1);
   const dropped =
-    taken === undefined ? [] : steps.filter((step) => /^(qwt|nbc|ocs)$/.test(step) && !taken.includes(step));
+    taken === undefined ? [] : steps.filter((step) => /^(qwt|nbc|affine|ocs)$/.test(step) && !taken.includes(step));
   return dropped.length === 0 ? title : `${title} (dropped)`;
 }
 

@@ -51,6 +51,8 @@ export const channelCompensation = defineStep<typeof options, AffineSite, Found,
   name: "affine",
   summary: "channel compensation: a line for each layer's output channel, in its weight's scales and bias (no cost)",
   outcome: "layers compensated",
+  // What is closer to the float network layer by layer need not be at the output: on a vision transformer it was far from it.
+  isTried: true,
   options,
   sites(context, { tau }) {
     const described = context.layers.map((layer) => describeSite(context, layer, tau));

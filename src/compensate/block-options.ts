@@ -54,9 +54,9 @@ export const blockOptions = {
   },
   spend: {
     kind: "choice",
-    help: "evenly: each block its share of the budget; best: where a byte lowers the error most, looked for in a first pass",
-    default: "evenly",
-    choices: ["evenly", "best"],
+    help: "evenly: each block its share of the budget; best: where a byte lowers the error most, looked for in a first pass; auto: best where the budget does not pay for all full matrices",
+    default: "auto",
+    choices: ["auto", "evenly", "best"],
   },
   storage: {
     kind: "choice",

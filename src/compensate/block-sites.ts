@@ -44,6 +44,10 @@ export function findBlockSites(context: StepContext, options: BlockOptions) {
   const full = blocks.map((block) => bytesOfRank(block, "full", storageOf(options)));
   const sum = full.reduce((total, bytes) => total + bytes, 0);
   const allowed = options.budget * weightBytes(context);
+  // Where there is enough for all matrices or for none, nothing has to be chosen.
+  const constants = blocks.reduce((total, block) => total + bytesOfRank(block, 0, storageOf(options)), 0);
+  const isLimit = constants < allowed && allowed < sum;
+  const isShared = options.rank === "auto" && (options.spend === "auto" ? isLimit : options.spend === "best");
   const usable = blocks.map((block, i): BlockSite => {
     const rank =
       options.rank === "auto" ? affordableRank(block, (allowed * full[i]) / sum, storageOf(options)) : options.rank;
@@ -54,7 +58,7 @@ export function findBlockSites(context: StepContext, options: BlockOptions) {
       storage: storageOf(options),
       rankWanted: rank === "full" || rank >= most || block.groups > 1 ? "full" : rank,
       isRankFree: options.rank === "auto",
-      sharedBytes: options.rank === "auto" && options.spend === "best" ? allowed : undefined,
+      sharedBytes: isShared ? allowed : undefined,
     };
   });
   const unusable = [...others, ...described.filter((one) => "reason" in one)];

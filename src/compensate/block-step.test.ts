@@ -66,6 +66,25 @@ describe("a budget that blocks share by what they gain", () => {
   });
 });
 
+describe("a budget of which nothing is said how to spend it", () => {
+  const spending = async (options: Record<string, number | string>) => {
+    const step = stepNamed("qwt");
+    const opening: AnyStep = { ...step, open: (context) => step.open(context, { blocks: "part", ...options }) };
+    return (await compensate(makeTransformer, opening)).solved;
+  };
+
+  it("is spent where it gains most as long as it is a limit", async () => {
+    const spent = await spending({ budget: 0.1 });
+    expect(spent).toEqual(await spending({ budget: 0.1, spend: "best" }));
+    expect(spent).not.toEqual(await spending({ budget: 0.1, spend: "evenly" }));
+  });
+
+  it("pays for every full matrix where it can, and for constants where it can do no more", async () => {
+    expect(await spending({ budget: 100 })).toEqual(await spending({ budget: 100, spend: "evenly" }));
+    expect(await spending({ budget: 0 })).toEqual(await spending({ budget: 0, spend: "evenly" }));
+  });
+});
+
 describe("a correction that is a constant alone", () => {
   it("goes into the bias of the layer that ends a residual branch", async () => {
     const { current, model, solved, changed } = await compensate(makeTransformer);

@@ -77,7 +77,7 @@ export interface Step<Options extends OptionList, S extends Site, Found extends 
   readonly summary: string;
   /**
    * Whether a run tries, on samples held back, what the network is without the step, and leaves it out where that is better:
-   * for steps that cost bytes or time when the model runs.
+   * for steps that cost bytes or time when the model runs, or that can do harm.
    */
   readonly isTried?: boolean;
   /** What becomes of sites that are solved, in words: "layers compensated". */
