@@ -3,7 +3,8 @@
  * bench/results.json and bench/README.md:
  *
  *     npm run bench [-- --shared FOLDER] [--models NAME,…] [--ranges NAME,…] [--samples N] [--repeat 1] [--peer PYTHON] [--dry]
- *     npm run bench -- --page      # writes the page again, of the results that are there
+ *     npm run bench -- --rows PATTERN   # measures again the rows whose name matches, as "googlenet GPTQ"; others stay as they are
+ *     npm run bench -- --page           # writes the page again, of the results that are there
  *
  * What each figure is stands on the page that it writes.
  */
@@ -25,6 +26,7 @@ const { values } = parseArgs({
     repeat: { type: "string", default: "1" },
     /** A Python that has onnxruntime. */
     peer: { type: "string", default: "python3" },
+    rows: { type: "string" },
     /** Prints only. */
     dry: { type: "boolean", default: false },
     /** Measures nothing. */
@@ -41,13 +43,13 @@ const gptq = { weights: 4, activations: 8, rounding: "gptq" };
  *   processorRatio: number, busy: number, peakMB: number, phases: Record<string, number> }} Row
  */
 
-const phaseNames = ["start", "clean", "calibrate", "quantize", "try", "refine", "check"];
+const phaseNames = ["start", "clean", "calibrate", "quantize", "refine", "check"];
 const count = Number(values.samples);
 
-const known = values.page ? JSON.parse(readFileSync(join("bench", "results.json"), "utf8")) : undefined;
+const known = values.page || values.rows ? JSON.parse(readFileSync(join("bench", "results.json"), "utf8")) : undefined;
 /** @type {Row[]} */
 const rows = known?.rows ?? [];
-if (!known) await measureAll();
+if (!values.page) await measureAll(new RegExp(values.rows ?? ""));
 const speeds = known?.speeds ?? (await run({ part: "products" })).result;
 const peer = known?.peer ?? comparePeer();
 const machine = known ?? machineNow();
@@ -61,12 +63,20 @@ else {
   writeFileSync(join("bench", "README.md"), page());
 }
 
-async function measureAll() {
+/** @param {RegExp} wanted */
+async function measureAll(wanted) {
   for (const model of values.models.split(",")) {
-    for (const range of values.ranges.split(",")) await add(model, `ranges: ${range}`, count, { range });
+    const ranges = values.ranges
+      .split(",")
+      .map((range) => ({ way: `ranges: ${range}`, samples: count, settings: { range } }));
     // Twice the samples, to see what time and memory follow.
-    for (const samples of [count, 2 * count])
-      await add(model, "GPTQ, target same", samples, { ...gptq, target: "same" });
+    const rounding = [count, 2 * count].map((samples) => ({
+      way: "GPTQ, target same",
+      samples,
+      settings: { ...gptq, target: "same" },
+    }));
+    for (const { way, samples, settings } of [...ranges, ...rounding])
+      if (wanted.test(`${model} ${way}`)) await add(model, way, samples, settings);
   }
 }
 
@@ -93,7 +103,9 @@ async function add(name, way, samples, settings) {
     });
   }
   const row = { model: name, way, samples, ...rounds.sort((a, b) => a.ratio - b.ratio)[Math.floor(rounds.length / 2)] };
-  rows.push(row);
+  const place = rows.findIndex((one) => one.model === name && one.way === way && one.samples === samples);
+  if (place === -1) rows.push(row);
+  else rows[place] = row;
   console.log(cellsOf(row).join("  "));
 }
 
@@ -145,8 +157,8 @@ Seconds of each phase.
 |---|---|---|${phaseNames.map(() => "---|").join("")}
 ${rows.map((row) => `| ${phaseCells(row).join(" | ")} |`).join("\n")}
 
-\`start\`: reading the model, listing the samples, starting the runtime's process. \`try\` and \`refine\` are walks through the
-network; \`try\` finds the target of the rounding.
+\`start\`: reading the model and listing the samples, while the first pictures are decoded. \`refine\` is the walk through the network.
+A target that is found by trials takes several walks more: [dry runs](dry-run.md).
 
 ## Products
 

@@ -27,7 +27,7 @@ export function compensateCommand(signal: AbortSignal): Command {
   return addDataOptions(command)
     .optionsGroup(runGroup)
     .option("--steps <names>", `steps, in order: ${stepNames.join(", ")} (default: bc)`, commaList)
-    .option("--memory <size>", "activations kept in memory, others in files (default: 256MB)", byteSize("--memory"))
+    .option("--memory <size>", "activations kept in memory, others in files (default: 192MB)", byteSize("--memory"))
     .option("--threads <count>", "threads of the runtime (default: one a core)", threadCount)
     .option("--report <file>", "write a report for people, in HTML")
     .option("--json [file]", "write the report as JSON, to stdout where no file is given")

@@ -35,7 +35,7 @@ export function quantizeCommand(signal: AbortSignal): Command {
       commaList,
     )
     .optionsGroup(runGroup)
-    .option("--memory <size>", "activations kept in memory, others in files (default: 256MB)", byteSize("--memory"))
+    .option("--memory <size>", "activations kept in memory, others in files (default: 192MB)", byteSize("--memory"))
     .option("--external-data", "put the tensors into OUTPUT.data (default: as the model does, and above 1.5 GB)")
     .option("--no-external-data", "put the tensors into OUTPUT, up to 1.5 GB, where the model has them beside it")
     .option("--no-check", "do not run the small model, where there is no memory for it and the original")

@@ -29,7 +29,7 @@ export interface CompensateOptions {
   /** A Hugging Face `preprocessor_config.json`; default: the one beside the float model. */
   readonly preprocess?: string;
   readonly threads?: number;
-  /** Bytes of activations that are held in memory (default: 256 MB); what does not fit goes to temporary files. */
+  /** Bytes of activations that are held in memory (default: 192 MB); what does not fit goes to temporary files. */
   readonly memory?: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (phase: RunPhase, done: number) => void;

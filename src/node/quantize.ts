@@ -52,7 +52,7 @@ export interface QuantizeOptions extends RecipeOptions {
    * readers fail; default: as the model that is given does it.
    */
   readonly externalData?: boolean;
-  /** Bytes of activations that are held in memory (default: 256 MB); what does not fit goes to temporary files. */
+  /** Bytes of activations that are held in memory (default: 192 MB); what does not fit goes to temporary files. */
   readonly memory?: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (phase: RunPhase, done: number) => void;

@@ -19,7 +19,7 @@ import { folderOfTensors } from "./tensors-in-place.js";
 export interface RuntimeOptions {
   /** Threads a model runs on; the number of cores where it is not given. */
   readonly threads?: number;
-  /** Bytes of held tensors that stay in memory, 256 MB where it is not given; what is held beyond goes to files. */
+  /** Bytes of held tensors that stay in memory, 192 MB where it is not given; what is held beyond goes to files. */
   readonly memoryBytes?: number;
   /** Ends the process that runs the models; what is under way fails with `engine/cancelled`. */
   readonly signal?: AbortSignal;
@@ -29,7 +29,7 @@ export interface RuntimeOptions {
  * Held tensors are what grows with the number of calibration samples. Our choice: those of small networks are then never
  * written, and those of large ones take little beside the networks themselves.
  */
-export const defaultMemoryBytes = 256e6;
+export const defaultMemoryBytes = 192e6;
 
 /**
  * onnxruntime in a child process, so that the event loop stays free and a model that kills its process is an error.
