@@ -56,7 +56,7 @@ const measuredSamples = 6;
 const measuredTurns = 3;
 
 /** Beside walks that take longer, in milliseconds, it does not count for what the program warms up. */
-const briefWalkMs = 10_000;
+const briefWalkMs = 15_000;
 
 /**
  * Tells what `quantize` with the same options would do and take, from a run over a few of its samples. Nothing is written
