@@ -136,5 +136,6 @@ ${missing.length > 0 ? `Not measured: ${missing.join(", ")}.\n` : ""}
   that is told has the fewest; **with all trials** is what it says beside that.
 - **memory**: the most that all processes had resident together, looked at every 50 ms.
 - **disk**: the most that temporary files took, looked at as often: models for the runtime, and tensors on their way to it and back.
+  Of runs of a few seconds the most is often missed that way.
 `;
 }
