@@ -61,8 +61,11 @@ export async function inferStaticTypes(
     const all = [...new Set([...inner, ...known.wanted(graph)])].filter(isInner);
     const found = await askRuntime(model, engine, all);
     if (found) known.add(all, found);
-    // What another pass asks for may be what the runtime refuses.
-    else known.add(inner, (all.length > inner.length && (await askRuntime(model, engine, inner))) || new Map());
+    else {
+      // What another pass asks for may be what the runtime refuses.
+      const own = all.length > inner.length ? await askRuntime(model, engine, inner) : undefined;
+      known.add(inner, own ?? new Map());
+    }
   }
   for (const name of inner) {
     const type = known.get(name);

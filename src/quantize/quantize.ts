@@ -67,8 +67,8 @@ export function activationSites(graph: Graph, types: ValueTypes, choice: LayerCh
 /** Weights that are rounded to nearest before the ranges of activations are known. */
 export type RoundedAhead = ReadonlyMap<ValueName, NearestWeight>;
 
-/** Elements of the weights that are rounded ahead: what they become stays in memory for a while. */
-const mostAhead = 2 ** 25;
+/** Elements of the weights that are rounded ahead: what they become stays in memory for a while, and who breaks off waits for it. */
+const mostAhead = 2 ** 23;
 
 /**
  * Rounds weights to nearest while something else waits for the runtime.
