@@ -14,22 +14,18 @@ const largestShapeConstant = 256;
 
 /** What is known of values while passes run one after another. Values keep their meaning as long as they keep their names. */
 export class SharedTypes {
-  readonly #types = new Map<ValueName, ValueType>();
-  readonly #asked = new Set<ValueName>();
+  /** Of all values that were asked for; undefined where the runtime could not tell. */
+  readonly #types = new Map<ValueName, ValueType | undefined>();
 
   /** @param wanted the values that any pass asks for, of the graph as it is then */
   constructor(readonly wanted: (graph: Graph) => readonly ValueName[]) {}
 
   knows(values: readonly ValueName[]): boolean {
-    return values.every((value) => this.#asked.has(value));
+    return values.every((value) => this.#types.has(value));
   }
 
   add(asked: readonly ValueName[], types: ValueTypes): void {
-    for (const value of asked) {
-      this.#asked.add(value);
-      const type = types.get(value);
-      if (type) this.#types.set(value, type);
-    }
+    for (const value of asked) this.#types.set(value, types.get(value));
   }
 
   get(value: ValueName): ValueType | undefined {

@@ -91,13 +91,12 @@ function roundWithin(weight: WeightToRound, smallestScales: Float64Array | undef
 
 /** @param scales `[rows, groups]`, or one for all rows @param bounds `[rows]` */
 function areWithin(scales: Float32Array, bounds: Float64Array | undefined): boolean {
-  const perRow = scales.length / (bounds?.length ?? 1);
-  return (
-    bounds?.every((bound, row) => {
-      const start = Math.floor(row * perRow);
-      return scales.subarray(start, start + Math.max(perRow, 1)).every((scale) => scale >= bound);
-    }) ?? true
-  );
+  if (bounds === undefined) return true;
+  const perRow = scales.length / bounds.length;
+  return bounds.every((bound, row) => {
+    const start = Math.floor(row * perRow);
+    return scales.subarray(start, start + Math.max(perRow, 1)).every((scale) => scale >= bound);
+  });
 }
 
 /** Lets the errors of work on a weight name it. */
