@@ -296,7 +296,8 @@ describe("GPTQ layer by layer", () => {
       const samples = samplesLike(given, 9);
       const order = target === "unquantized" ? "natural" : "activation";
       const rounding = { use: "gptq", target, order } as const;
-      const recipe = gptq(target, { range: "minmax", ...weight, rounding }, activation);
+      // With fewer bits the grid of each row would be looked for, too.
+      const recipe = gptq(target, { bits: 4, range: "minmax", ...weight, rounding }, activation);
       const { task, refine } = await prepareRefinement(engine, given, recipe, samples);
       const { model } = await refine();
       expect(task.quantized.unrounded).toHaveLength(4);

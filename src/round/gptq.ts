@@ -26,7 +26,7 @@ import {
   type StepContext,
 } from "../step/step.js";
 import { type FactorOnce, rememberFactors } from "./factors.js";
-import { roundGroups } from "./round-groups.js";
+import { roundGroups, widthsOf } from "./round-groups.js";
 
 interface GptqSite extends Site, InputSite {
   readonly weight: WeightToRound;
@@ -86,7 +86,8 @@ export function gptqObstacle(graph: Graph, types: ValueTypes, { plans }: WeightT
 /** The factors of the Gram matrices, and a few products of the rows with them; the grids of the rows. Fitted to times. */
 function workOf({ weight, columns, form }: GptqSite): number {
   const groups = form.kind === "patches" ? form.groups : 1;
-  return rowCountOf(weight) * columns * (columns + 200) + (groups * columns ** 3) / 6;
+  const grids = widthsOf(weight.format).length;
+  return rowCountOf(weight) * columns * (grids * columns + 200) + (groups * columns ** 3) / 6;
 }
 
 /** Nothing is searched for. */

@@ -40,9 +40,10 @@ describe("roundGroups by hand", () => {
   ];
   const format: WeightFormat = { bits: 2, granularity: perChannel, symmetric: true };
   const { gram } = seenIn([{ inputs: [inputs], errors: [[[0], [0]]] }]);
+  const ends = [0.5, 1].map((high) => ({ low: -high, high }));
 
   it("chooses codes by the error of the output, which it tells as a mean", () => {
-    const weight = weightOf([2, 2], [0.5, 0.375, 1, 0], 0, format);
+    const weight = weightOf([2, 2], [0.5, 0.375, 1, 0], 0, { ...format, ends });
     const { rows, errorBefore, errorAfter } = roundGroups(
       weight,
       { ...natural, damping: 1e-9 },
@@ -73,6 +74,38 @@ describe("roundGroups by hand", () => {
     expect([...rows.codes]).toEqual([0, 1]);
     expect(errorBefore).toBeCloseTo((0.4 ** 2 + 0.45 ** 2 + 0.4 * 0.45) / 2, 7);
     expect(errorAfter).toBeCloseTo((0.4 ** 2 + 0.55 ** 2 - 0.4 * 0.55) / 2, 7);
+  });
+});
+
+describe("a row's grid by hand", () => {
+  // Nothing goes together: the error is that of the weight.
+  const inputs = [0, 1, 2].map((i) => [0, 1, 2].map((j) => (i === j ? 1 : 0)));
+  const { gram } = seenIn([{ inputs: [inputs], errors: [inputs.map(() => [0])] }]);
+  const rounded = (format: Partial<WeightFormat>, smallestScales?: Float64Array) => {
+    const whole: WeightFormat = { bits: 2, granularity: perChannel, symmetric: true, range: "minmax", ...format };
+    const weight = { ...weightOf([1, 3], [1, 0.8, 0.8], 0, whole), smallestScales };
+    return roundGroups(weight, { ...natural, damping: 1e-9 }, gram, undefined, rememberFactors());
+  };
+
+  it("is made narrower where that lowers the error of the output", () => {
+    // With steps of 1, 0.9 and 0.8: 2 · 0.2², 3 · 0.1² and 0.2².
+    const { rows, errorBefore, errorAfter } = rounded({});
+    expect([...rows.scales]).toEqual([Math.fround(0.9)]);
+    expect([...rows.codes]).toEqual([1, 1, 1]);
+    expect(3 * errorBefore).toBeCloseTo(0.08, 7);
+    expect(3 * errorAfter).toBeCloseTo(0.03, 7);
+  });
+
+  it("keeps the scale that a bias needs", () => {
+    const { rows, errorAfter } = rounded({}, Float64Array.of(0.95));
+    expect([...rows.scales]).toEqual([Math.fround(0.95)]);
+    expect(3 * errorAfter).toBeCloseTo(0.05 ** 2 + 2 * 0.15 ** 2, 7);
+  });
+
+  it("stays where somebody has set it, where it is the whole weight's, and where there are many levels", () => {
+    expect([...rounded({ ends: [{ low: -1, high: 1 }] }).rows.scales]).toEqual([1]);
+    expect([...rounded({ granularity: { kind: "per-tensor" } }).rows.scales]).toEqual([1]);
+    expect([...rounded({ bits: 4 }).rows.scales]).toEqual([Math.fround(1 / 7)]);
   });
 });
 
@@ -171,7 +204,7 @@ describe("roundGroups", () => {
   });
 
   it("gives groups that are chosen when their turn comes grids of their own", () => {
-    const format: WeightFormat = { bits: 2, symmetric: false, granularity: { kind: "per-group", groupSize: 4 } };
+    const format: WeightFormat = { bits: 4, symmetric: false, granularity: { kind: "per-group", groupSize: 4 } };
     const weight = weightOf([4, 16], someMatrix(4, 16, 3).flat(), 0, format);
     const inputs = someInputs(60, 16, 4);
     const { gram } = seenIn([{ inputs: [inputs], errors: [inputs.map(() => [0])] }]);

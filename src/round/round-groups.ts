@@ -1,6 +1,6 @@
 import type { Cross } from "../calibrate/cross.js";
 import type { Gram } from "../calibrate/gram.js";
-import type { GptqRounding } from "../quantize/format.js";
+import type { GptqRounding, WeightFormat } from "../quantize/format.js";
 import { type Gridding, outputErrors, type RoundedRows, roundAgainstGram } from "../quantize/gptq.js";
 import { rowCountOf, rowsOfWeight, type WeightToRound } from "../quantize/round-weights.js";
 import { dequantizeRows, nearestCodes, type QuantizedRows } from "../quantize/weight.js";
@@ -21,9 +21,14 @@ export interface RoundedWeight {
   readonly errorAfter: number;
 }
 
+/** Shares of the width of its grid that each row is tried with where it has few levels; the first that serves it best stays. */
+const widths = [1, 0.8, 0.9, 1.1, 1.2];
+/** More bits gain nothing: there the grid with the smallest error of the weights has the smallest error of the outputs, about. */
+const mostBitsWithWidths = 3;
+
 /**
  * Rounds a weight against the Gram matrices of its groups of channels. A row that rounding to nearest serves better is
- * rounded to nearest.
+ * rounded to nearest. Below four bits a row's grid is the one that serves its output best among some narrower and wider ones.
  *
  * @param cross what the output lacks, times the input, where the weight shall be moved first
  * @throws RecoupError `model/not-finite` for a weight that holds NaN or infinity
@@ -58,32 +63,53 @@ export function roundGroups(
   for (const [g, factored] of grams.entries()) {
     const first = g * groupRows;
     const rows = ofGroup(wanted, g);
-    const gridding = griddingOf(weight, rounding, columns, gridsOfRows(grids, rowCount, first, groupRows), first);
-    const rounded = roundAgainstGram(factored, rows, groupRows, gridding, codeLimits(format));
-    const errors = outputErrors(factored, rows, ofGroup(restored, g), groupRows);
-    for (let row = 0; row < groupRows; row++) {
-      before += errors[row];
-      after += Math.min(rounded.errors[row], errors[row]);
-      if (rounded.errors[row] <= errors[row]) takeRow(rounded, row, groupRows, first + row, chosen);
+    const own = gridsOfRows(grids, rowCount, first, groupRows);
+    const best = outputErrors(factored, rows, ofGroup(restored, g), groupRows);
+    before += sumOf(best);
+    for (const width of widthsOf(format)) {
+      const gridding = griddingOf(weight, rounding, columns, own, first, width);
+      const rounded = roundAgainstGram(factored, rows, groupRows, gridding, codeLimits(format));
+      for (let row = 0; row < groupRows; row++) {
+        if (rounded.errors[row] >= best[row]) continue;
+        takeRow(rounded, columns, row, first + row, chosen);
+        best[row] = rounded.errors[row];
+      }
     }
+    after += sumOf(best);
   }
   const count = Math.max(gram.rows * rowCount, 1);
   // Sums of squares, but for the last bits of a difference.
   return { rows: chosen, errorBefore: Math.max(before, 0) / count, errorAfter: Math.max(after, 0) / count };
 }
 
+/** Which grids a row is tried with. A grid of a whole weight is no single row's, and one that somebody has set stays. */
+export function widthsOf({ granularity, bits, ends }: WeightFormat): readonly number[] {
+  return bits <= mostBitsWithWidths && granularity.kind !== "per-tensor" && ends === undefined ? widths : [1];
+}
+
+/** @param width of each grid, as a share of the one that the range estimator finds */
 function griddingOf(
   { format, smallestScales }: WeightToRound,
   rounding: GptqRounding,
   columns: number,
   grids: WeightGrids,
   firstRow: number,
+  width: number,
 ): Gridding {
-  if (rounding.groups === "static" || format.granularity.kind !== "per-group") return { kind: "static", grids };
+  const perRow = Math.ceil(columns / grids.groupSize);
+  const widen = (scale: number, row: number) =>
+    width === 1 ? scale : Math.max(Math.fround(scale * width), smallestScales?.[firstRow + row] ?? 0);
+  if (rounding.groups === "static" || format.granularity.kind !== "per-group") {
+    const scales = grids.scales.map((scale, i) => widen(scale, Math.floor(i / perRow)));
+    return { kind: "static", grids: { ...grids, scales } };
+  }
   return {
     kind: "dynamic",
     groupSize: groupSizeOf(format.granularity, columns),
-    choose: (row, values) => chooseWeightGrid(values, 0, values.length, format, smallestScales?.[firstRow + row]),
+    choose: (row, values) => {
+      const grid = chooseWeightGrid(values, 0, values.length, format, smallestScales?.[firstRow + row]);
+      return { ...grid, scale: widen(grid.scale, row) };
+    },
   };
 }
 
@@ -98,18 +124,22 @@ function gridsOfRows(grids: WeightGrids, rowCount: number, first: number, count:
   };
 }
 
-/** Takes over a row with its grids: dynamic groups have their own. */
+/** Takes over a row with its grids: narrower and wider ones, and dynamic groups, are not those that it had. */
 function takeRow(
   { codes, grids }: RoundedRows,
+  columns: number,
   row: number,
-  rowCount: number,
   target: number,
   into: QuantizedRows,
 ): void {
-  const columns = codes.length / rowCount;
   into.codes.set(codes.subarray(row * columns, (row + 1) * columns), target * columns);
-  if (grids.scales.length === 1) return;
-  const perRow = grids.scales.length / rowCount;
+  // One grid of a whole weight is every row's.
+  const perRow = (into.scales.length * columns) / into.codes.length;
+  if (perRow < 1) return;
   into.scales.set(grids.scales.subarray(row * perRow, (row + 1) * perRow), target * perRow);
   into.zeroPoints.set(grids.zeroPoints.subarray(row * perRow, (row + 1) * perRow), target * perRow);
+}
+
+function sumOf(values: Float64Array): number {
+  return values.reduce((sum, value) => sum + value, 0);
 }
