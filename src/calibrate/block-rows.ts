@@ -3,6 +3,7 @@ import type { Limits } from "../operators/limits.js";
 import { float32Tensor, type Tensor } from "../tensor/tensor.js";
 import type { ProbeWriter } from "./probe-writer.js";
 import type { Tap } from "./statistic.js";
+import { type HeadToken, writePlaces, writeTokenCount, writeTokenWeights } from "./token-weights.js";
 
 /** What a correction multiplies its matrix with. */
 export type RowForm =
@@ -56,8 +57,7 @@ export interface CorrectedBlock {
   readonly block?: FloatPart;
   /** Of the Relu or Clip that ends the block: it is repeated behind the correction. */
   readonly limits?: Limits;
-  /** The token that the head reads, which counts more than the others: so many times, or the root of their number. */
-  readonly token?: { readonly index: number; readonly weight: number | "root" };
+  readonly token?: HeadToken;
   /** Whether each token counts in inverse proportion to the variance of its target. */
   readonly isLevelled: boolean;
   readonly norm?: NextNorm;
@@ -110,7 +110,7 @@ export function writeBlockRows(writer: ProbeWriter, taps: readonly ValueName[], 
   const target = writeTarget(writer, site, entry, float, sides);
   const targets = toRows(target, outputChannels);
   const count = writer.node("Gather", [writer.node("Shape", [inputs]), writer.integers([0], [])]);
-  const tokens = writeTokenWeights(writer, site, input, count);
+  const tokens = writeRowWeights(writer, site, input, count);
   const weights = site.isLevelled
     ? writer.node("Div", [tokens, writeVariance(writer, targets, outputChannels)])
     : tokens;
@@ -154,7 +154,7 @@ function writeTarget(
 }
 
 /** `[n, 1]`: ones, and more for the token that counts more. */
-function writeTokenWeights(
+function writeRowWeights(
   writer: ProbeWriter,
   { token, rank }: CorrectedBlock,
   input: ValueName,
@@ -165,15 +165,9 @@ function writeTokenWeights(
   const shape = writer.node("Concat", [unsqueezed(count), writer.integers([1])], { axis: 0 });
   const ones = writer.node("Expand", [one, shape]);
   if (token === undefined) return ones;
-  const tokens = writer.node("Gather", [writer.node("Shape", [input]), writer.integers([rank - 2], [])]);
-  const numbers = writer.node("Range", [writer.integers([0], []), count, writer.integers([1], [])]);
-  const places = writer.node("Mod", [numbers, tokens]);
-  const isToken = writer.node("Equal", [places, writer.integers([token.index], [])]);
-  const weight =
-    token.weight === "root"
-      ? writer.node("Sqrt", [writer.float32(tokens)])
-      : writer.constant(float32Tensor([], [token.weight]));
-  return writer.node("Reshape", [writer.node("Where", [isToken, weight, one]), shape]);
+  const tokens = writeTokenCount(writer, input, rank);
+  const places = writer.node("Mod", [writePlaces(writer, count), tokens]);
+  return writer.node("Reshape", [writeTokenWeights(writer, token, places, tokens), shape]);
 }
 
 /** Of each row, and a little more: `[n, 1]` */

@@ -8,6 +8,7 @@ import { HalvedSums } from "./halved-sums.js";
 import { type OutputPair, pairKey, pairTaps, writePair } from "./output-pair.js";
 import { ProbeWriter } from "./probe-writer.js";
 import type { Probe, Statistic, Tap } from "./statistic.js";
+import { type HeadToken, writePlaces, writeTokenCount, writeTokenWeights } from "./token-weights.js";
 
 /** Where a layer's output stands and what follows it. */
 export interface OutputSite extends OutputPair {
@@ -20,6 +21,8 @@ export interface OutputSite extends OutputPair {
   readonly channelAxis: number;
   /** Lengths of all axes but the first, where every position of a channel counts for itself. */
   readonly positions?: readonly number[];
+  /** Where the output has tokens on the axis before the last. */
+  readonly token?: HeadToken;
 }
 
 /**
@@ -27,7 +30,7 @@ export interface OutputSite extends OutputPair {
  * and channel, as `[C · H · W]` or `[T · C]` in the order of the output.
  */
 export interface OutputErrorOfRuns {
-  /** Elements per channel, or per position and channel. */
+  /** Elements per channel, or per position and channel; those of a token of the head as often as it counts. */
   readonly count: number;
   /** Mean squared difference behind the limits, with the trial bias in. */
   readonly squared: Float64Array;
@@ -56,23 +59,26 @@ export class OutputErrorStatistic implements Statistic<OutputError> {
   /** @param trial a bias to add to the current network's output, as long as what is found */
   constructor(site: OutputSite, trial?: Float64Array) {
     const place = `${pairKey(site)} ${site.positions === undefined ? "" : "by position "}`;
-    this.key = `output error ${place}${trial === undefined ? "" : digestOf(trial)}`;
+    const token = site.token === undefined ? "" : `token ${site.token.index} ${site.token.weight} `;
+    this.key = `output error ${place}${token}${trial === undefined ? "" : digestOf(trial)}`;
     this.#site = site;
     this.#trial = trial;
     this.taps = pairTaps(site);
   }
 
   probe(taps: readonly ValueName[], names: NameSource, opset: number): Probe {
-    const { limits, rank, channelAxis, positions } = this.#site;
+    const { limits, rank, channelAxis, positions, token } = this.#site;
     const writer = new ProbeWriter(names, opset);
     const limit = (value: ValueName) => (limits === undefined ? value : writer.clip(value, limits.low, limits.high));
     const kept = positions === undefined ? [channelAxis] : positions.map((_, i) => i + 1);
-    const sum = (value: ValueName) => writer.sumExcept(value, rank, kept);
     const [reference, plain] = writePair(writer, taps, this.#site);
+    const weights = token === undefined ? undefined : writeWeights(writer, token, plain, rank);
+    const sum = (value: ValueName) =>
+      writer.sumExcept(weights === undefined ? value : writer.node("Mul", [value, weights]), rank, kept);
     const output = this.#trial === undefined ? plain : writer.add(plain, this.#trial, this.#shapeOf(this.#trial));
     const limited = limit(output);
     const difference = writer.node("Sub", [limit(reference), limited]);
-    const size = writer.node("Size", [plain]);
+    const size = weights === undefined ? writer.node("Size", [plain]) : writeWeightedSize(writer, plain, weights);
     const squared = sum(writer.node("Mul", [difference, difference]));
     if (this.#trial === undefined) {
       const unlimited = limits === undefined ? difference : writer.node("Sub", [reference, output]);
@@ -85,7 +91,8 @@ export class OutputErrorStatistic implements Statistic<OutputError> {
 
   update([size, ...vectors]: readonly Tensor[]): void {
     const sums = vectors.map(float32Values);
-    const count = integerValues(size)[0] / Math.max(sums[0].length, 1);
+    const [elements] = size.type === "float32" ? float32Values(size) : integerValues(size);
+    const count = elements / Math.max(sums[0].length, 1);
     const numbers = new Float64Array(1 + sums.length * sums[0].length);
     numbers[0] = count;
     for (const [i, sum] of sums.entries()) numbers.set(sum, 1 + i * sum.length);
@@ -133,4 +140,17 @@ export class OutputErrorStatistic implements Statistic<OutputError> {
     const { positions, rank, channelAxis } = this.#site;
     return positions ?? [length, ...new Array<number>(rank - 1 - channelAxis).fill(1)];
   }
+}
+
+/** Of each token, as it broadcasts over the output. `[T, 1]` */
+function writeWeights(writer: ProbeWriter, token: HeadToken, output: ValueName, rank: number): ValueName {
+  const count = writeTokenCount(writer, output, rank);
+  const weights = writeTokenWeights(writer, token, writePlaces(writer, count), count);
+  return writer.node("Reshape", [weights, writer.integers([-1, 1])]);
+}
+
+/** How many elements there are, each as often as it counts. One number, float32. */
+function writeWeightedSize(writer: ProbeWriter, output: ValueName, weights: ValueName): ValueName {
+  const mean = writer.node("ReduceMean", [weights], { keepdims: 0 });
+  return writer.node("Mul", [writer.float32(writer.node("Size", [output])), mean]);
 }

@@ -23,6 +23,9 @@ const site = { output: "y", rank: 3, channelAxis: 1 };
 const trial = Float64Array.of(0.5, -0.25, 0, 3);
 const byPosition = { ...site, positions: [channels, 3] };
 const trialByPosition = Float64Array.from({ length: 12 }, (_, i) => (i % 5) / 4 - 0.5);
+/** The same outputs as 4 tokens of 3 channels; one of them counts as often as there are tokens. */
+const byToken = { output: "y", rank: 3, channelAxis: 2, token: { index: 1, weight: "number" } } as const;
+const trialByToken = Float64Array.of(0.25, -0.5, 1);
 const relu: Limits = { low: 0, high: Number.POSITIVE_INFINITY };
 const clip: Limits = { low: -0.5, high: 1 };
 
@@ -152,6 +155,18 @@ const cases: readonly StatisticCase[] = [
     slowly: (pairs) => outputErrorOf(pairs, relu, trialByPosition, 1),
     seen: withoutHalves,
   },
+  {
+    about: "output error with a token that counts more",
+    make: () => new OutputErrorStatistic(byToken),
+    slowly: (pairs) => outputErrorOf(pairs.map(repeatToken), undefined, undefined, 7, 3),
+    seen: withoutHalves,
+  },
+  {
+    about: "output error with a token that counts more, a trial and a Relu",
+    make: () => new OutputErrorStatistic({ ...byToken, limits: relu }, trialByToken),
+    slowly: (pairs) => outputErrorOf(pairs.map(repeatToken), relu, trialByToken, 7, 3),
+    seen: withoutHalves,
+  },
 ];
 
 const line = { gain: Float64Array.of(1, 2, 0.5, 1.5), offset: Float64Array.of(0, 0.25, -1, 0.5) };
@@ -212,12 +227,27 @@ function sumOfSquares(values: readonly number[]): number {
 }
 
 /** @param together how many neighbours share a bias: the three positions of a channel, or none */
-function outputErrorOf(pairs: readonly Pair[], limits?: Limits, bias?: Float64Array, together = 3): OutputError {
-  const found = Array.from({ length: (channels * 3) / together }, (_, channel) => {
+/** Channel by channel, the second of four tokens four times. */
+function repeatToken({ float, current }: Pair): Pair {
+  const repeat = (values: readonly number[]) =>
+    Array.from({ length: values.length / 12 }, (_, sample) => values.slice(12 * sample, 12 * (sample + 1))).flatMap(
+      (own) => [0, 1, 2].flatMap((channel) => [0, 1, 1, 1, 1, 2, 3].map((token) => own[3 * token + channel])),
+    );
+  return { float: repeat(float), current: repeat(current) };
+}
+
+function outputErrorOf(
+  pairs: readonly Pair[],
+  limits?: Limits,
+  bias?: Float64Array,
+  together = 3,
+  own = (channels * 3) / together,
+): OutputError {
+  const found = Array.from({ length: own }, (_, channel) => {
     let [count, squared, differences, counted] = [0, 0, 0, 0];
     for (const { float, current } of pairs) {
       float.forEach((value, i) => {
-        if (Math.floor(i / together) % ((channels * 3) / together) !== channel) return;
+        if (Math.floor(i / together) % own !== channel) return;
         const other = current[i] + (bias?.[channel] ?? 0);
         count++;
         squared += (limit(value, limits) - limit(other, limits)) ** 2;

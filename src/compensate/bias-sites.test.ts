@@ -9,7 +9,7 @@ import { makeNode } from "../graph/node.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
 import type { OptionValues } from "../step/options.js";
 import type { AnyStep } from "../step/step.js";
-import { float32Tensor, float32Values, type Tensor } from "../tensor/tensor.js";
+import { float32Tensor, float32Values, int64Tensor, type Tensor } from "../tensor/tensor.js";
 
 const engine = createRuntimeEngine({ threads: 1 });
 afterAll(() => engine.close());
@@ -101,6 +101,62 @@ describe("what a place reads and what it is held against, by hand", () => {
     expect(await biasOf({})).toBeCloseTo((3 * 196 - 2 * 210.25 + 3 * 324 - 2 * 306.25) / 2, 3);
     expect(await biasOf({ inputs: "float" })).toBeCloseTo((196 + 324) / 2, 3);
     expect(await biasOf({ target: "local" })).toBeCloseTo((210.25 + 306.25) / 2, 3);
+  });
+});
+
+describe("the token that the head reads", () => {
+  // Four tokens of two channels; the head reads the second one.
+  const values = float32Tensor([1, 4, 2], [1, 2, 5, -3, 1, 2, 1, 2]);
+  const float = makeTestModel({
+    feeds: { x: values },
+    shapes: { x: ["n", 4, 2] },
+    nodes: [
+      makeNode("MatMul", ["x", "w"], ["m"]),
+      makeNode("Add", ["m", "b"], ["biased"]),
+      makeNode("Add", ["biased", "x"], ["s"]),
+      makeNode("MatMul", ["s", "u"], ["n"]),
+      makeNode("Add", ["n", "s"], ["t"]),
+      makeNode("Gather", ["t", "second"], ["picked"], { axis: 1 }),
+      makeNode("Gemm", ["picked", "v"], ["y"]),
+    ],
+    outputs: ["y"],
+    initializers: {
+      w: float32Tensor([2, 2], [2, 0, 0, 2]),
+      b: float32Tensor([2], [0, 0]),
+      u: float32Tensor([2, 2], [0, 1, 1, 0]),
+      v: float32Tensor([2, 2], [1, 0, 0, 1]),
+      second: int64Tensor([], [1]),
+    },
+  }).model;
+  const current = withConstants(float, { w: float32Tensor([2, 2], [1, 0, 0, 1]) });
+  const biasWithToken = async (options: OptionValues) => {
+    const { model } = await walkThrough(engine, float, current, [new Map([["x", values]])], biasWith(options));
+    return valuesOf(model, "b");
+  };
+
+  it("counts as much as all others, as often as it is told, or as one", async () => {
+    // Errors are x itself: 1, 5, 1, 1 and 2, -3, 2, 2.
+    const means = (weight: number) => [(3 + weight * 5) / (3 + weight), (6 - weight * 3) / (3 + weight)];
+    for (const [token, weight] of [
+      ["auto", 4],
+      [2, 2],
+      [1, 1],
+    ] as const) {
+      const found = await biasWithToken({ token });
+      for (const [channel, mean] of means(weight).entries()) expect(found[channel]).toBeCloseTo(mean, 5);
+    }
+  });
+
+  it("is one of many where every position has a bias of its own", async () => {
+    const { model } = await walkThrough(
+      engine,
+      float,
+      current,
+      [new Map([["x", values]])],
+      biasWith({ bias: "position", token: 3 }),
+    );
+    const added = [...model.graph.initializers].find(([, { shape }]) => shape.join() === "4,2");
+    expect([...float32Values(added?.[1] as Tensor)]).toEqual([...float32Values(values)]);
   });
 });
 

@@ -11,6 +11,7 @@ import type { OptionsOf } from "../step/options.js";
 import type { Site, SiteLayer, StepContext, UnusableSite } from "../step/step.js";
 import { isFloatType } from "../tensor/element-type.js";
 import { type BiasPlace, biasedOutput, biasObstacle } from "./fold-bias.js";
+import { headTokenOf } from "./head-token.js";
 import { findLogits, wayToLayer } from "./logits.js";
 import { Summands } from "./summands.js";
 
@@ -38,6 +39,14 @@ export const biasOptions = {
     help: "what it should give: what the float network does, or what the float form of the place makes of the same input",
     default: "trajectory",
     choices: ["trajectory", "local"],
+  },
+  token: {
+    kind: "number",
+    help: "how much the token that the head reads counts in the mean; auto is as much as all others together",
+    default: "auto",
+    least: 1,
+    most: 1e6,
+    words: ["auto"],
   },
 } as const;
 
@@ -76,7 +85,7 @@ export function findBiasSites(context: StepContext, options: BiasOptions) {
   const network = new Places(context);
   const described = kinds
     .flatMap((kind) => network.find(kind))
-    .map((place) => ("reason" in place ? place : describeSite(context, place, options)));
+    .map((place) => ("reason" in place ? place : describeSite(context, place, network.token, options)));
   return {
     usable: described.filter((site): site is BiasSite => "place" in site),
     unusable: described.filter((site) => "reason" in site),
@@ -97,6 +106,7 @@ class Places {
   readonly #nodes: readonly Node[];
   readonly #summands: Summands;
   #branches: readonly Branch[] | undefined;
+  #token: { readonly index: number | undefined } | undefined;
 
   constructor(context: StepContext) {
     const { float, layers } = context;
@@ -129,6 +139,15 @@ class Places {
       case "output":
         return float.outputs.map(({ name }) => this.#ofOutput(name));
     }
+  }
+
+  /** Which token the head reads, where it reads one. */
+  get token(): number | undefined {
+    const { float, types, layers } = this.#context;
+    const hasTokens = layers.some(({ output }) => shapeOf(types, output)?.length === 3);
+    if (!hasTokens) return undefined;
+    this.#token ??= { index: headTokenOf(float, types, findSections(float, types, this.#nodes, "block").sections) };
+    return this.#token.index;
   }
 
   #ofLayer(layer: SiteLayer): Found | UnusableSite {
@@ -180,7 +199,12 @@ class Places {
   }
 }
 
-function describeSite(context: StepContext, found: Found, options: BiasOptions): BiasSite | UnusableSite {
+function describeSite(
+  context: StepContext,
+  found: Found,
+  token: number | undefined,
+  options: BiasOptions,
+): BiasSite | UnusableSite {
   const { label, output, limits, axisFromEnd, isJudged } = found;
   const shape = shapeOf(context.types, output);
   const elementType = elementTypeOf(context.types, output);
@@ -192,7 +216,8 @@ function describeSite(context: StepContext, found: Found, options: BiasOptions):
   const fed = fedPart(context, found, options);
   if ("reason" in fed) return { label, ...fed };
   const place = { value: found.value, axisFromEnd, elementType };
-  const site = { label, value: output, output, limits, rank, channelAxis, place, isJudged, ...fed };
+  const counted = rank === 3 && axisFromEnd === -1 ? headToken(token, options) : {};
+  const site = { label, value: output, output, limits, rank, channelAxis, place, isJudged, ...counted, ...fed };
   if (options.bias !== "position") return site;
   if (channelAxis === 0) return { label, reason: "its first axis holds channels, not samples" };
   const positions = shape.slice(1).filter((size) => typeof size === "number");
@@ -201,6 +226,12 @@ function describeSite(context: StepContext, found: Found, options: BiasOptions):
   }
   // Where there are no positions besides the channels, the layer's own bias will do.
   return positions.length === 1 ? site : { ...site, positions, place: { ...place, positions } };
+}
+
+/** Where every position has a constant of its own, none counts more than others. */
+function headToken(index: number | undefined, { bias, token }: BiasOptions): Pick<OutputSite, "token"> {
+  if (index === undefined || bias === "position" || token === 1) return {};
+  return { token: { index, weight: token === "auto" ? "number" : token } };
 }
 
 /** What is fed the other network's activations: nothing where each network has its own. */

@@ -2,14 +2,15 @@ import { findSections, type Section } from "../blocks/sections.js";
 import { type CorrectedBlock, columnsOf, type NextNorm, type RowForm } from "../calibrate/block-rows.js";
 import { type Graph, type Node, readsOf, type ValueName } from "../graph/graph.js";
 import { floatAttribute, intAttribute, isOperator, onlyConsumer } from "../graph/node.js";
-import { elementTypeOf, shapeOf, type ValueTypes } from "../graph/value-types.js";
+import { elementTypeOf, shapeOf } from "../graph/value-types.js";
 import { limitsOf } from "../operators/limits.js";
 import type { Site, StepContext, UnusableSite } from "../step/step.js";
 import { type FloatType, isFloatType } from "../tensor/element-type.js";
 import { elementCount } from "../tensor/shape.js";
-import { float32Values, integerValues, type Tensor } from "../tensor/tensor.js";
+import { float32Values, type Tensor } from "../tensor/tensor.js";
 import type { BlockOptions } from "./block-options.js";
 import type { BiasPlace } from "./fold-bias.js";
+import { headTokenOf } from "./head-token.js";
 import { mapsForm } from "./maps-form.js";
 import { bytesOfMatrix, type Storage } from "./stored-matrix.js";
 import { Summands } from "./summands.js";
@@ -37,7 +38,7 @@ export function findBlockSites(context: StepContext, options: BlockOptions) {
   const { float, types, layers } = context;
   const nodes = layers.flatMap(({ output }) => float.producer(output) ?? []);
   const { sections, others } = findSections(float, types, nodes, options.blocks === "part" ? "part" : "block");
-  const token = tokenOf(float, types, sections);
+  const token = headTokenOf(float, types, sections);
   const summands = new Summands(context, nodes);
   const described = sections.map((section) => describe(context, section, options, token, summands));
   const blocks = described.filter((one) => "entry" in one);
@@ -210,22 +211,4 @@ function normBehind(graph: Graph, value: ValueName, channels: number): NextNorm 
   const squares = readers.filter((node) => isOperator(node, "Pow", "Mul"));
   const isMeaned = squares.some(({ outputs }) => isOperator(onlyConsumer(graph, outputs[0]), "ReduceMean"));
   return isMeaned ? { isCentred: false, gain: flat, epsilon: 1e-5 } : undefined;
-}
-
-/** The token that is picked from the output of the last block, as class tokens are. */
-function tokenOf(graph: Graph, types: ValueTypes, sections: readonly Section[]): number | undefined {
-  const last = sections.at(-1);
-  if (last === undefined) return undefined;
-  const behind = new Set([last.exit]);
-  for (const node of graph.nodes) {
-    if (!node.inputs.some((input) => behind.has(input))) continue;
-    const [data, index] = node.inputs;
-    if (isOperator(node, "Gather") && intAttribute(node, "axis", 0) === 1 && shapeOf(types, data)?.length === 3) {
-      const places = graph.constant(index);
-      const place = places && elementCount(places.shape) === 1 ? integerValues(places)[0] : -1;
-      return place >= 0 ? place : undefined;
-    }
-    for (const output of node.outputs) behind.add(output);
-  }
-  return undefined;
 }
