@@ -24,7 +24,7 @@ const trial = Float64Array.of(0.5, -0.25, 0, 3);
 const byPosition = { ...site, positions: [channels, 3] };
 const trialByPosition = Float64Array.from({ length: 12 }, (_, i) => (i % 5) / 4 - 0.5);
 /** The same outputs as 4 tokens of 3 channels; one of them counts as often as there are tokens. */
-const byToken = { output: "y", rank: 3, channelAxis: 2, token: { index: 1, weight: "number" } } as const;
+const byToken = { output: "y", rank: 3, channelAxis: 2, token: { index: 1, weight: "count" } } as const;
 const trialByToken = Float64Array.of(0.25, -0.5, 1);
 const relu: Limits = { low: 0, high: Number.POSITIVE_INFINITY };
 const clip: Limits = { low: -0.5, high: 1 };
@@ -226,7 +226,6 @@ function sumOfSquares(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value ** 2, 0);
 }
 
-/** @param together how many neighbours share a bias: the three positions of a channel, or none */
 /** Channel by channel, the second of four tokens four times. */
 function repeatToken({ float, current }: Pair): Pair {
   const repeat = (values: readonly number[]) =>
@@ -236,6 +235,10 @@ function repeatToken({ float, current }: Pair): Pair {
   return { float: repeat(float), current: repeat(current) };
 }
 
+/**
+ * @param together how many neighbours share a bias: the three positions of a channel, the tokens, or none
+ * @param own how many biases there are
+ */
 function outputErrorOf(
   pairs: readonly Pair[],
   limits?: Limits,

@@ -6,7 +6,7 @@ import type { ProbeWriter } from "./probe-writer.js";
 export interface HeadToken {
   readonly index: number;
   /** So many times; as often as there are tokens, which is as much as all others together; or the root of that. */
-  readonly weight: number | "number" | "root";
+  readonly weight: number | "count" | "root";
 }
 
 /**

@@ -11,7 +11,7 @@ import type { OptionsOf } from "../step/options.js";
 import type { Site, SiteLayer, StepContext, UnusableSite } from "../step/step.js";
 import { isFloatType } from "../tensor/element-type.js";
 import { type BiasPlace, biasedOutput, biasObstacle } from "./fold-bias.js";
-import { headTokenOf } from "./head-token.js";
+import { findHeadToken, type ReadToken } from "./head-token.js";
 import { findLogits, wayToLayer } from "./logits.js";
 import { Summands } from "./summands.js";
 
@@ -106,7 +106,7 @@ class Places {
   readonly #nodes: readonly Node[];
   readonly #summands: Summands;
   #branches: readonly Branch[] | undefined;
-  #token: { readonly index: number | undefined } | undefined;
+  #token: { readonly found: ReadToken | undefined } | undefined;
 
   constructor(context: StepContext) {
     const { float, layers } = context;
@@ -141,13 +141,13 @@ class Places {
     }
   }
 
-  /** Which token the head reads, where it reads one. */
-  get token(): number | undefined {
+  /** The token that the head reads, where it reads one. */
+  get token(): ReadToken | undefined {
     const { float, types, layers } = this.#context;
     const hasTokens = layers.some(({ output }) => shapeOf(types, output)?.length === 3);
     if (!hasTokens) return undefined;
-    this.#token ??= { index: headTokenOf(float, types, findSections(float, types, this.#nodes, "block").sections) };
-    return this.#token.index;
+    this.#token ??= { found: findHeadToken(float, types, findSections(float, types, this.#nodes, "block").sections) };
+    return this.#token.found;
   }
 
   #ofLayer(layer: SiteLayer): Found | UnusableSite {
@@ -202,7 +202,7 @@ class Places {
 function describeSite(
   context: StepContext,
   found: Found,
-  token: number | undefined,
+  token: ReadToken | undefined,
   options: BiasOptions,
 ): BiasSite | UnusableSite {
   const { label, output, limits, axisFromEnd, isJudged } = found;
@@ -216,7 +216,7 @@ function describeSite(
   const fed = fedPart(context, found, options);
   if ("reason" in fed) return { label, ...fed };
   const place = { value: found.value, axisFromEnd, elementType };
-  const counted = rank === 3 && axisFromEnd === -1 ? headToken(token, options) : {};
+  const counted = axisFromEnd === -1 && token?.isAmong(output) ? headToken(token, options) : {};
   const site = { label, value: output, output, limits, rank, channelAxis, place, isJudged, ...counted, ...fed };
   if (options.bias !== "position") return site;
   if (channelAxis === 0) return { label, reason: "its first axis holds channels, not samples" };
@@ -229,9 +229,9 @@ function describeSite(
 }
 
 /** Where every position has a constant of its own, none counts more than others. */
-function headToken(index: number | undefined, { bias, token }: BiasOptions): Pick<OutputSite, "token"> {
-  if (index === undefined || bias === "position" || token === 1) return {};
-  return { token: { index, weight: token === "auto" ? "number" : token } };
+function headToken({ index }: ReadToken, { bias, token }: BiasOptions): Pick<OutputSite, "token"> {
+  if (bias === "position" || token === 1) return {};
+  return { token: { index, weight: token === "auto" ? "count" : token } };
 }
 
 /** What is fed the other network's activations: nothing where each network has its own. */

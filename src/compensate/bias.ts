@@ -1,4 +1,5 @@
 import { type OutputError, type OutputErrorOfRuns, OutputErrorStatistic } from "../calibrate/output-error.js";
+import type { HeadToken } from "../calibrate/token-weights.js";
 import { defineStep, type Outcome, type Round } from "../step/step.js";
 import { type BiasSite, biasOptions, findBiasSites, withPart } from "./bias-sites.js";
 import { addToBias } from "./fold-bias.js";
@@ -34,6 +35,9 @@ const leastGain = 0.01;
  * kept only where it lowers the error on runs that it was not fitted on. With `inputs: "float"` every place is measured on
  * what enters it in the float network, as published; with `target: "local"` its target is what its float form makes of what
  * enters it in the quantized network. The default sees the errors that arrive from all places before too.
+ *
+ * Where the head reads one token, that counts as often as there are tokens, or as `token` says; errors are then means with
+ * these weights.
  *
  * @see Gong et al., Bias Compensation, arXiv:2404.01892, section 3; docs/methods/bias-compensation.md
  */
@@ -131,10 +135,15 @@ function decide(site: BiasSite, whole: Judged, halves: readonly Judged[]): Outco
   }
   const remarks = [
     ...(site.isJudged ? [`error ${ratio.toFixed(3)} on samples held back`] : []),
+    ...(site.token === undefined ? [] : [`token ${site.token.index} counts ${timesOf(site.token)}`]),
     ...(site.positions === undefined ? [] : [`its bias holds ${site.positions.join(" × ")} numbers`]),
   ];
   const remark = remarks.length === 0 ? {} : { remark: remarks.join("; ") };
   return { kind: "solved", solution: [whole.bias], errorBefore: whole.before, errorAfter: whole.after, ...remark };
+}
+
+function timesOf({ weight }: HeadToken): string {
+  return typeof weight === "number" ? `${weight} times` : "as much as all others";
 }
 
 function average(values: Float64Array): number {

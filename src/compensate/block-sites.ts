@@ -10,7 +10,7 @@ import { elementCount } from "../tensor/shape.js";
 import { float32Values, type Tensor } from "../tensor/tensor.js";
 import type { BlockOptions } from "./block-options.js";
 import type { BiasPlace } from "./fold-bias.js";
-import { headTokenOf } from "./head-token.js";
+import { findHeadToken, type ReadToken } from "./head-token.js";
 import { mapsForm } from "./maps-form.js";
 import { bytesOfMatrix, type Storage } from "./stored-matrix.js";
 import { Summands } from "./summands.js";
@@ -38,7 +38,7 @@ export function findBlockSites(context: StepContext, options: BlockOptions) {
   const { float, types, layers } = context;
   const nodes = layers.flatMap(({ output }) => float.producer(output) ?? []);
   const { sections, others } = findSections(float, types, nodes, options.blocks === "part" ? "part" : "block");
-  const token = headTokenOf(float, types, sections);
+  const token = findHeadToken(float, types, sections);
   const summands = new Summands(context, nodes);
   const described = sections.map((section) => describe(context, section, options, token, summands));
   const blocks = described.filter((one) => "entry" in one);
@@ -106,7 +106,7 @@ function describe(
   { float, types, current }: StepContext,
   section: Section,
   options: BlockOptions,
-  token: number | undefined,
+  token: ReadToken | undefined,
   summands: Summands,
 ): Description {
   const { label, entry, exit, nodes, sides } = section;
@@ -131,7 +131,7 @@ function describe(
   if ("reason" in form) return no(form.reason);
   const producer = float.producer(exit);
   const limits = options.relu && producer !== undefined ? limitsOf(float, producer) : undefined;
-  const isCounted = token !== undefined && !isMaps && rank === 3;
+  const counted = !isMaps && token?.isAmong(exit) ? token : undefined;
   return {
     label,
     value: exit,
@@ -145,7 +145,7 @@ function describe(
     trajectoryShare: options.rho,
     block: options.rho < 1 ? { nodes, constants: constantsOf(float, nodes), sides } : undefined,
     limits,
-    token: isCounted ? { index: token, weight: options.token === "auto" ? "root" : options.token } : undefined,
+    token: counted && { index: counted.index, weight: options.token === "auto" ? "root" : options.token },
     isLevelled: options.weights === "variance",
     norm: isMaps ? undefined : normBehind(float, exit, outputChannels),
     elementType,

@@ -1,24 +1,67 @@
 import type { Section } from "../blocks/sections.js";
-import type { Graph } from "../graph/graph.js";
+import { type Graph, type Node, readsOf, type ValueName } from "../graph/graph.js";
 import { intAttribute, isOperator } from "../graph/node.js";
 import { shapeOf, type ValueTypes } from "../graph/value-types.js";
+import { valuesBehind } from "../graph/values-behind.js";
 import { elementCount } from "../tensor/shape.js";
 import { integerValues } from "../tensor/tensor.js";
 
-/** The token that is picked from the output of the last block, as class tokens are. */
-export function headTokenOf(graph: Graph, types: ValueTypes, sections: readonly Section[]): number | undefined {
+/** The one token that the head of a network reads, as a class token. */
+export interface ReadToken {
+  /** Its place among the tokens. */
+  readonly index: number;
+  /** Whether a value `[N, T, C]` holds the tokens of which it is one. */
+  isAmong(value: ValueName): boolean;
+}
+
+/**
+ * The token that a Gather picks from the output of the last block: all that the outputs of the network see of it. Where they
+ * see other tokens too, there is none.
+ */
+export function findHeadToken(graph: Graph, types: ValueTypes, sections: readonly Section[]): ReadToken | undefined {
   const last = sections.at(-1);
   if (last === undefined) return undefined;
-  const behind = new Set([last.exit]);
-  for (const node of graph.nodes) {
-    if (!node.inputs.some((input) => behind.has(input))) continue;
-    const [data, index] = node.inputs;
-    if (isOperator(node, "Gather") && intAttribute(node, "axis", 0) === 1 && shapeOf(types, data)?.length === 3) {
-      const places = graph.constant(index);
-      const place = places && elementCount(places.shape) === 1 ? integerValues(places)[0] : -1;
-      return place >= 0 ? place : undefined;
-    }
-    for (const output of node.outputs) behind.add(output);
+  const behind = valuesBehind(graph.nodes, [last.exit]);
+  const pick = graph.nodes.find(
+    (node) => isOperator(node, "Gather") && behind.has(node.inputs[0]) && placeOf(graph, types, node) !== undefined,
+  );
+  if (pick === undefined) return undefined;
+  // Of a Shape nothing of the values gets through.
+  const others = graph.nodes.filter((node) => node !== pick && !isOperator(node, "Shape"));
+  const seen = valuesBehind(others, [last.exit]);
+  const index = placeOf(graph, types, pick);
+  if (index === undefined || graph.outputs.some(({ name }) => seen.has(name))) return undefined;
+  const [data] = pick.inputs;
+  const above = valuesAbove(graph, data);
+  const tokens = shapeOf(types, data)?.[1];
+  return {
+    index,
+    isAmong(value) {
+      const [first, second, ...rest] = shapeOf(types, value) ?? [];
+      return rest.length === 1 && second === tokens && first !== tokens && above.has(value);
+    },
+  };
+}
+
+/** Which token a Gather picks, where it picks one that is known from values `[N, T, C]`. */
+function placeOf(graph: Graph, types: ValueTypes, node: Node): number | undefined {
+  const shape = shapeOf(types, node.inputs[0]);
+  const indices = graph.constant(node.inputs[1]);
+  if (shape?.length !== 3 || indices === undefined || elementCount(indices.shape) !== 1) return undefined;
+  const axis = intAttribute(node, "axis", 0);
+  if (axis !== 1 && axis !== -2) return undefined;
+  const [index] = integerValues(indices);
+  const count = shape[1];
+  if (index >= 0) return index;
+  return typeof count === "number" ? count + index : undefined;
+}
+
+/** A value and all that it is computed from. */
+function valuesAbove(graph: Graph, value: ValueName): ReadonlySet<ValueName> {
+  const above = new Set([value]);
+  for (const node of [...graph.nodes].reverse()) {
+    if (!node.outputs.some((output) => above.has(output))) continue;
+    for (const read of readsOf(node)) above.add(read);
   }
-  return undefined;
+  return above;
 }

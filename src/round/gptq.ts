@@ -84,10 +84,11 @@ export function gptqObstacle(graph: Graph, types: ValueTypes, { plans }: WeightT
 }
 
 /** The factors of the Gram matrices, and a few products of the rows with them; the grids of the rows. Fitted to times. */
-function workOf({ weight, columns, form }: GptqSite): number {
+function workOf({ weight, rounding, columns, form }: GptqSite): number {
   const groups = form.kind === "patches" ? form.groups : 1;
-  const grids = widthsOf(weight.format).length;
-  return rowCountOf(weight) * columns * (grids * columns + 200) + (groups * columns ** 3) / 6;
+  const tries = widthsOf(weight.format).length;
+  const searches = rounding.groups === "dynamic" ? tries : 1;
+  return rowCountOf(weight) * columns * (tries * columns + searches * 200) + (groups * columns ** 3) / 6;
 }
 
 /** Nothing is searched for. */

@@ -102,6 +102,27 @@ describe("a row's grid by hand", () => {
     expect(3 * errorAfter).toBeCloseTo(0.05 ** 2 + 2 * 0.15 ** 2, 7);
   });
 
+  it("stays a positive float32 number", () => {
+    for (const size of [3e38, 2 ** -126]) {
+      const values = [1, 0.8, 0.8].map((value) => value * size);
+      const weight = weightOf([1, 3], values, 0, {
+        bits: 2,
+        granularity: perChannel,
+        symmetric: true,
+        range: "minmax",
+      });
+      const { scales } = roundGroups(weight, natural, gram, undefined, rememberFactors()).rows;
+      expect(scales[0]).toBeGreaterThanOrEqual(2 ** -126);
+      expect(scales[0]).toBeLessThan(Number.POSITIVE_INFINITY);
+    }
+  });
+
+  it("stays where rows are too few to tell", () => {
+    const { gram: poor } = seenIn([{ inputs: [inputs.slice(1)], errors: [[[0], [0]]] }]);
+    const weight = weightOf([1, 3], [1, 0.8, 0.8], 0, { bits: 2, granularity: perChannel, symmetric: true });
+    expect([...roundGroups(weight, natural, poor, undefined, rememberFactors()).rows.scales]).toEqual([1]);
+  });
+
   it("stays where somebody has set it, where it is the whole weight's, and where there are many levels", () => {
     expect([...rounded({ ends: [{ low: -1, high: 1 }] }).rows.scales]).toEqual([1]);
     expect([...rounded({ granularity: { kind: "per-tensor" } }).rows.scales]).toEqual([1]);

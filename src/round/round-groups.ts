@@ -2,6 +2,7 @@ import type { Cross } from "../calibrate/cross.js";
 import type { Gram } from "../calibrate/gram.js";
 import type { GptqRounding, WeightFormat } from "../quantize/format.js";
 import { type Gridding, outputErrors, type RoundedRows, roundAgainstGram } from "../quantize/gptq.js";
+import { usableScale } from "../quantize/grid.js";
 import { rowCountOf, rowsOfWeight, type WeightToRound } from "../quantize/round-weights.js";
 import { dequantizeRows, nearestCodes, type QuantizedRows } from "../quantize/weight.js";
 import {
@@ -23,7 +24,7 @@ export interface RoundedWeight {
 
 /** Shares of the width of its grid that each row is tried with where it has few levels; the first that serves it best stays. */
 const widths = [1, 0.8, 0.9, 1.1, 1.2];
-/** More bits gain nothing: there the grid with the smallest error of the weights has the smallest error of the outputs, about. */
+/** Of more bits networks gained little for five times the work. */
 const mostBitsWithWidths = 3;
 
 /**
@@ -66,11 +67,13 @@ export function roundGroups(
     const own = gridsOfRows(grids, rowCount, first, groupRows);
     const best = outputErrors(factored, rows, ofGroup(restored, g), groupRows);
     before += sumOf(best);
-    for (const width of widthsOf(format)) {
+    // With fewer rows than columns the choice would be learned by heart.
+    for (const width of gram.rows < columns ? [1] : widthsOf(format)) {
       const gridding = griddingOf(weight, rounding, columns, own, first, width);
       const rounded = roundAgainstGram(factored, rows, groupRows, gridding, codeLimits(format));
       for (let row = 0; row < groupRows; row++) {
-        if (rounded.errors[row] >= best[row]) continue;
+        // What is no number serves no row.
+        if (!(rounded.errors[row] < best[row])) continue;
         takeRow(rounded, columns, row, first + row, chosen);
         best[row] = rounded.errors[row];
       }
@@ -97,8 +100,10 @@ function griddingOf(
   width: number,
 ): Gridding {
   const perRow = Math.ceil(columns / grids.groupSize);
-  const widen = (scale: number, row: number) =>
-    width === 1 ? scale : Math.max(Math.fround(scale * width), smallestScales?.[firstRow + row] ?? 0);
+  const widen = (scale: number, row: number) => {
+    const widened = Math.fround(Math.max(scale * width, smallestScales?.[firstRow + row] ?? 0));
+    return usableScale(widened) === widened ? widened : scale;
+  };
   if (rounding.groups === "static" || format.granularity.kind !== "per-group") {
     const scales = grids.scales.map((scale, i) => widen(scale, Math.floor(i / perRow)));
     return { kind: "static", grids: { ...grids, scales } };
