@@ -48,9 +48,9 @@ const ways = [
   { title: "auto", settings: { steps: ["auto"] } },
 ];
 
-/** Where other samples are tried, too. */
+/** Where other samples are tried, too: of the other models there are no more than 128, which every seed takes. */
 const seeds = [1, 2];
-const seeded = { models: ["resnet20_cifar10", "vww_mobilenet_v1_025"], row: bits[2] };
+const seeded = { models: ["resnet20_cifar10"], row: bits[2] };
 
 const openNote = `What a row says is not measured is open: the same command goes on with it. [Ways of rounding](rounding.md) has more
 figures for 4/8 and 4/4 bits, of all models; its first and last layer have 8/8 in every row.`;
@@ -198,7 +198,7 @@ ${[lines.join("\n"), ...tables].join("\n\n")}
 function seedTable(lines) {
   const { weights, activations } = seeded.row;
   const names = [0, ...seeds].map((seed) => `seed ${seed}`);
-  return `Other calibration samples, at ${weights}/${activations} bits, KL / points:
+  return `Other calibration samples, at ${weights}/${activations} bits, KL / points (of the other models there are no more than the 128 of seed 0):
 
 | | ${names.join(" | ")} |
 |---|${names.map(() => "---").join("|")}|
