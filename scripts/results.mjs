@@ -118,11 +118,13 @@ function takenOf({ recipe, trials }) {
 /** @param {string} title @param {any} found */
 function nameOf(title, { taken }) {
   if (title === "auto") return `auto: ${taken}`;
-  // Where a step was dropped, the row is that of what was left.
+  return isDropped(title, taken) ? `${title} (dropped)` : title;
+}
+
+/** Where a step was dropped, the figures are those of what was left. @param {string} title @param {string | undefined} taken */
+function isDropped(title, taken) {
   const steps = title.split(", ").slice(1);
-  const dropped =
-    taken === undefined ? [] : steps.filter((step) => /^(qwt|nbc|affine|ocs)$/.test(step) && !taken.includes(step));
-  return dropped.length === 0 ? title : `${title} (dropped)`;
+  return taken !== undefined && steps.some((step) => /^(qwt|nbc|affine|ocs)$/.test(step) && !taken.includes(step));
 }
 
 /** @param {string} name @param {any} found */
@@ -163,7 +165,7 @@ function page() {
         const figures = found.map((cell) =>
           cell === undefined
             ? "not measured"
-            : `${cell.kl.toPrecision(3)} / ${cell.top1Difference.difference.toFixed(2)}`,
+            : `${cell.kl.toPrecision(3)} / ${cell.top1Difference.difference.toFixed(2)}${isDropped(title, cell.taken) ? " (dropped)" : ""}`,
         );
         return [`| ${model.name} ${title} | ${figures.join(" | ")} |`];
       }),

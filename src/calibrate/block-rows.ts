@@ -160,11 +160,9 @@ function writeRowWeights(
   input: ValueName,
   count: ValueName,
 ): ValueName {
-  const one = writer.constant(float32Tensor([], [1]));
   const unsqueezed = (scalar: ValueName) => writer.node("Reshape", [scalar, writer.integers([1])]);
   const shape = writer.node("Concat", [unsqueezed(count), writer.integers([1])], { axis: 0 });
-  const ones = writer.node("Expand", [one, shape]);
-  if (token === undefined) return ones;
+  if (token === undefined) return writer.node("Expand", [writer.constant(float32Tensor([], [1])), shape]);
   const tokens = writeTokenCount(writer, input, rank);
   const places = writer.node("Mod", [writePlaces(writer, count), tokens]);
   return writer.node("Reshape", [writeTokenWeights(writer, token, places, tokens), shape]);

@@ -83,9 +83,10 @@ export function findBiasSites(context: StepContext, options: BiasOptions) {
   const kinds: readonly Kind[] =
     options.places === "all" ? ["layers", "attention", "mlp", "blocks", "output"] : [options.places as Kind];
   const network = new Places(context);
+  const token = network.findToken();
   const described = kinds
     .flatMap((kind) => network.find(kind))
-    .map((place) => ("reason" in place ? place : describeSite(context, place, network.token, options)));
+    .map((place) => ("reason" in place ? place : describeSite(context, place, token, options)));
   return {
     usable: described.filter((site): site is BiasSite => "place" in site),
     unusable: described.filter((site) => "reason" in site),
@@ -106,7 +107,6 @@ class Places {
   readonly #nodes: readonly Node[];
   readonly #summands: Summands;
   #branches: readonly Branch[] | undefined;
-  #token: { readonly found: ReadToken | undefined } | undefined;
 
   constructor(context: StepContext) {
     const { float, layers } = context;
@@ -142,12 +142,11 @@ class Places {
   }
 
   /** The token that the head reads, where it reads one. */
-  get token(): ReadToken | undefined {
+  findToken(): ReadToken | undefined {
     const { float, types, layers } = this.#context;
     const hasTokens = layers.some(({ output }) => shapeOf(types, output)?.length === 3);
     if (!hasTokens) return undefined;
-    this.#token ??= { found: findHeadToken(float, types, findSections(float, types, this.#nodes, "block").sections) };
-    return this.#token.found;
+    return findHeadToken(float, types, findSections(float, types, this.#nodes, "block").sections);
   }
 
   #ofLayer(layer: SiteLayer): Found | UnusableSite {

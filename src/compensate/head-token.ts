@@ -1,5 +1,6 @@
 import type { Section } from "../blocks/sections.js";
-import { type Graph, type Node, readsOf, type ValueName } from "../graph/graph.js";
+import { nodesBetween } from "../graph/extract.js";
+import type { Graph, Node, ValueName } from "../graph/graph.js";
 import { intAttribute, isOperator } from "../graph/node.js";
 import { shapeOf, type ValueTypes } from "../graph/value-types.js";
 import { valuesBehind } from "../graph/values-behind.js";
@@ -22,23 +23,27 @@ export function findHeadToken(graph: Graph, types: ValueTypes, sections: readonl
   const last = sections.at(-1);
   if (last === undefined) return undefined;
   const behind = valuesBehind(graph.nodes, [last.exit]);
-  const pick = graph.nodes.find(
-    (node) => isOperator(node, "Gather") && behind.has(node.inputs[0]) && placeOf(graph, types, node) !== undefined,
-  );
-  if (pick === undefined) return undefined;
+  const gathers = graph.nodes.filter((node) => isOperator(node, "Gather") && behind.has(node.inputs[0]));
+  const found = gathers.flatMap((pick) => {
+    const index = placeOf(graph, types, pick);
+    return index === undefined ? [] : [{ pick, index }];
+  });
+  if (found.length === 0) return undefined;
+  const [{ pick, index }] = found;
   // Of a Shape nothing of the values gets through.
   const others = graph.nodes.filter((node) => node !== pick && !isOperator(node, "Shape"));
   const seen = valuesBehind(others, [last.exit]);
-  const index = placeOf(graph, types, pick);
-  if (index === undefined || graph.outputs.some(({ name }) => seen.has(name))) return undefined;
+  if (graph.outputs.some(({ name }) => seen.has(name))) return undefined;
   const [data] = pick.inputs;
-  const above = valuesAbove(graph, data);
+  const above = nodesBetween(graph, new Set(), [data]);
   const tokens = shapeOf(types, data)?.[1];
   return {
     index,
     isAmong(value) {
       const [first, second, ...rest] = shapeOf(types, value) ?? [];
-      return rest.length === 1 && second === tokens && first !== tokens && above.has(value);
+      const producer = graph.producer(value);
+      const isAbove = producer !== undefined && above.has(producer);
+      return isAbove && rest.length === 1 && second === tokens && first !== tokens;
     },
   };
 }
@@ -54,14 +59,4 @@ function placeOf(graph: Graph, types: ValueTypes, node: Node): number | undefine
   const count = shape[1];
   if (index >= 0) return index;
   return typeof count === "number" ? count + index : undefined;
-}
-
-/** A value and all that it is computed from. */
-function valuesAbove(graph: Graph, value: ValueName): ReadonlySet<ValueName> {
-  const above = new Set([value]);
-  for (const node of [...graph.nodes].reverse()) {
-    if (!node.outputs.some((output) => above.has(output))) continue;
-    for (const read of readsOf(node)) above.add(read);
-  }
-  return above;
 }

@@ -5,13 +5,7 @@ import { type Gridding, outputErrors, type RoundedRows, roundAgainstGram } from 
 import { usableScale } from "../quantize/grid.js";
 import { rowCountOf, rowsOfWeight, type WeightToRound } from "../quantize/round-weights.js";
 import { dequantizeRows, nearestCodes, type QuantizedRows } from "../quantize/weight.js";
-import {
-  chooseWeightGrid,
-  chooseWeightGrids,
-  codeLimits,
-  groupSizeOf,
-  type WeightGrids,
-} from "../quantize/weight-grid.js";
+import { chooseWeightGrid, chooseWeightGrids, codeLimits, type WeightGrids } from "../quantize/weight-grid.js";
 import type { FactorOnce } from "./factors.js";
 import { moveWeight } from "./move.js";
 
@@ -110,7 +104,7 @@ function griddingOf(
   }
   return {
     kind: "dynamic",
-    groupSize: groupSizeOf(format.granularity, columns),
+    groupSize: grids.groupSize,
     choose: (row, values) => {
       const grid = chooseWeightGrid(values, 0, values.length, format, smallestScales?.[firstRow + row]);
       return { ...grid, scale: widen(grid.scale, row) };
