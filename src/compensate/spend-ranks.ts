@@ -1,6 +1,6 @@
 import type { BlockSums } from "../calibrate/block-sums.js";
 import type { BlockTrial } from "../calibrate/block-trial.js";
-import { fitLinear, gainsElsewhere, type PairSums } from "../math/ridge.js";
+import { directionGainsElsewhere, fitLinear, gainElsewhere, type PairSums } from "../math/ridge.js";
 import { type Offer, spendBudget } from "../math/spend-budget.js";
 import type { Survey } from "../step/step.js";
 import { obstacleIn, ridgeFor, splitGroups } from "./block-fit.js";
@@ -23,15 +23,15 @@ export function surveyRanks<S extends BlockSite>(
 ): Survey<S, readonly [BlockSums | BlockTrial]> | undefined {
   const shared = sites.at(0)?.sharedBytes;
   if (shared === undefined) return undefined;
+  const budget = sites.reduce((left, site) => left - bytesOfRank(site, 0, site.storage), shared);
   const offers = new Map<S, RankOffer>();
   return {
     look(site, [found]) {
-      if (found.kind === "sums") offers.set(site, offerOf(site, found));
+      if (found.kind === "sums") offers.set(site, offerOf(site, found, budget));
     },
     settle() {
-      const constants = sites.reduce((sum, site) => sum + bytesOfRank(site, 0, site.storage), 0);
       const all = sites.map((site) => offers.get(site) ?? nothing);
-      const places = spendBudget(all, shared - constants);
+      const places = spendBudget(all, budget);
       return sites.map((site, i) => ({ ...site, rankWanted: all[i].ranks[places[i]] }));
     },
   };
@@ -39,35 +39,48 @@ export function surveyRanks<S extends BlockSite>(
 
 const nothing: RankOffer = { ranks: [0], costs: [0], errors: [0] };
 
-function offerOf(site: BlockSite, found: BlockSums): RankOffer {
+/** What the whole budget pays for. */
+function offerOf(site: BlockSite, found: BlockSums, budget: number): RankOffer {
   const [[one, other]] = found.halves;
   if (one === undefined || other === undefined || obstacleIn(found) !== undefined) return nothing;
   const bytes = (rank: number | "full") => bytesOfRank(site, rank, site.storage) - bytesOfRank(site, 0, site.storage);
-  const most = site.groups > 1 ? 0 : mostRank(site, bytes);
+  const most = site.groups > 1 ? 0 : mostRank(site, bytes, budget);
+  const isWhole = bytes("full") <= budget;
   const lambda = ridgeFor(site, found);
-  const gains = [gainsOf(site, one, other, lambda, most), gainsOf(site, other, one, lambda, most)];
+  const gains = [
+    gainsOf(site, [one, other], lambda, most, isWhole),
+    gainsOf(site, [other, one], lambda, most, isWhole),
+  ];
   const square = found.squares.target * site.outputChannels * (one.weight + other.weight);
-  const gainOf = (of: (gain: (typeof gains)[number]) => number) =>
-    gains.reduce((sum, gain) => sum + of(gain), 0) / square;
-  let error = 0;
-  const lower = Array.from({ length: most }, (_, r) => {
-    error -= gainOf(({ directions }) => directions[r]);
-    return error;
-  });
-  const errors = [0, ...lower, -gainOf(({ whole }) => whole)];
-  const ranks = [0, ...lower.map((_, r) => r + 1), "full" as const];
+  const ranks = [0, ...Array.from({ length: most }, (_, r) => r + 1), ...(isWhole ? ["full" as const] : [])];
+  const errors = ranks.map((_, i) => -gains.reduce((sum, gain) => sum + gain[i], 0) / square);
   return errors.every(Number.isFinite) ? { ranks, costs: ranks.map(bytes), errors } : nothing;
 }
 
-/** The largest rank whose factors take less than the whole matrix. */
-function mostRank({ inputChannels, outputChannels }: BlockSite, bytes: (rank: number | "full") => number): number {
+/** The largest rank whose factors take less than the whole matrix, and no more than there is. */
+function mostRank(
+  { inputChannels, outputChannels }: BlockSite,
+  bytes: (rank: number | "full") => number,
+  budget: number,
+): number {
   let rank = Math.min(inputChannels, outputChannels) - 1;
-  while (rank > 0 && bytes(rank) >= bytes("full")) rank--;
+  while (rank > 0 && (bytes(rank) >= bytes("full") || bytes(rank) > budget)) rank--;
   return rank;
 }
 
-function gainsOf(site: BlockSite, sums: PairSums, held: PairSums, lambda: number, most: number) {
-  const others = splitGroups(site, held);
-  const gains = splitGroups(site, sums).map((own, g) => gainsElsewhere(own, fitLinear(own, lambda), others[g], most));
-  return { whole: gains.reduce((sum, { whole }) => sum + whole, 0), directions: gains[0].directions };
+/** What a fit of each rank gains on the other half: nothing, rank one, two and so on, then the whole matrix. */
+function gainsOf(
+  site: BlockSite,
+  [fitted, held]: readonly [PairSums, PairSums],
+  lambda: number,
+  most: number,
+  isWhole: boolean,
+): readonly number[] {
+  const [own, others] = [fitted, held].map((sums) => splitGroups(site, sums));
+  const fits = own.map((group) => fitLinear(group, lambda));
+  const gains = [0];
+  for (const gain of directionGainsElsewhere(own[0], fits[0], others[0], most))
+    gains.push(gains[gains.length - 1] + gain);
+  if (isWhole) gains.push(fits.reduce((sum, fit, g) => sum + gainElsewhere(fit, others[g]), 0));
+  return gains;
 }

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { factorize, productsBefore, solveFactored } from "./factor.js";
+import { factorize, solveFactored } from "./factor.js";
 import { createRandom } from "./random.js";
 
 describe("factorize", () => {
@@ -54,34 +54,6 @@ describe("solveFactored", () => {
         });
       }),
       { seed: 1, numRuns: 30 },
-    );
-  });
-});
-
-describe("productsBefore", () => {
-  it("multiplies with the columns before the first row, whatever the sizes", () => {
-    fc.assert(
-      fc.property(
-        fc.integer({ min: 1, max: 12 }),
-        fc.integer({ min: 0, max: 9 }),
-        fc.integer({ min: 1, max: 7 }),
-        (rowCount, start, width) => {
-          const size = start + width + 2;
-          const random = createRandom(3);
-          const [rows, factor] = [rowCount, size].map((count) =>
-            Float64Array.from({ length: count * size }, () => random.next() / 2 ** 32),
-          );
-          const products = productsBefore(rows, rowCount, factor, size, start, start + width);
-          for (let row = 0; row < rowCount; row++) {
-            for (let j = 0; j < width; j++) {
-              let sum = 0;
-              for (let i = 0; i < start; i++) sum += rows[row * size + i] * factor[(start + j) * size + i];
-              expect(products[row * width + j]).toBeCloseTo(sum, 10);
-            }
-          }
-        },
-      ),
-      { seed: 1, numRuns: 50 },
     );
   });
 });

@@ -1,3 +1,5 @@
+import { rowProducts } from "./multiply.js";
+
 /** Rows that are finished before what lies above them is brought up to date: they stay in the processor's cache. */
 const blockRows = 48;
 
@@ -64,67 +66,6 @@ function subtractProducts(matrix: Float64Array, size: number, start: number, end
 }
 
 /**
- * The products of rows with the rows `start` to `end` of M, as far as these lie in the first `start` columns.
- *
- * @param rows `[rowCount, size]`
- * @returns `[rowCount, end - start]`
- */
-export function productsBefore(
-  rows: Float64Array,
-  rowCount: number,
-  factor: Float64Array,
-  size: number,
-  start: number,
-  end: number,
-): Float64Array {
-  const width = end - start;
-  const products = new Float64Array(rowCount * width);
-  // Eight sums fit into registers; what is left over at the edges is computed twice.
-  for (let row = 0; row < rowCount; row += 4) {
-    const [r0, r1, r2, r3] = [row, row + 1, row + 2, row + 3].map((r) => Math.min(r, rowCount - 1));
-    const [d0, d1, d2, d3] = [r0 * size, r1 * size, r2 * size, r3 * size];
-    for (let j = start; j < end; j += 2) {
-      const next = Math.min(j + 1, end - 1);
-      const [m0, m1] = [j * size, next * size];
-      let s00 = 0;
-      let s01 = 0;
-      let s10 = 0;
-      let s11 = 0;
-      let s20 = 0;
-      let s21 = 0;
-      let s30 = 0;
-      let s31 = 0;
-      for (let i = 0; i < start; i++) {
-        const x = factor[m0 + i];
-        const y = factor[m1 + i];
-        const a = rows[d0 + i];
-        const b = rows[d1 + i];
-        const c = rows[d2 + i];
-        const d = rows[d3 + i];
-        s00 += a * x;
-        s01 += a * y;
-        s10 += b * x;
-        s11 += b * y;
-        s20 += c * x;
-        s21 += c * y;
-        s30 += d * x;
-        s31 += d * y;
-      }
-      const [p, q] = [j - start, next - start];
-      products[r0 * width + p] = s00;
-      products[r0 * width + q] = s01;
-      products[r1 * width + p] = s10;
-      products[r1 * width + q] = s11;
-      products[r2 * width + p] = s20;
-      products[r2 * width + q] = s21;
-      products[r3 * width + p] = s30;
-      products[r3 * width + q] = s31;
-    }
-  }
-  return products;
-}
-
-/**
  * Solves MᵀM z = b for each row b.
  *
  * @param rows `[rowCount, size]`, overwritten with the solutions
@@ -133,7 +74,7 @@ export function solveFactored(factor: Float64Array, size: number, rows: Float64A
   solveTransposed(factor, size, rows, rowCount);
   for (let start = 0; start < size; start += blockRows) {
     const end = Math.min(start + blockRows, size);
-    const products = productsBefore(rows, rowCount, factor, size, start, end);
+    const products = rowProducts(rows, rowCount, factor, [start, end], size, start);
     for (let row = 0; row < rowCount; row++) {
       const base = row * size;
       for (let j = start; j < end; j++) {

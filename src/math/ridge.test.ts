@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { differenceOf, predict, type Rows, sumPairs } from "../../test/pair-sums.js";
 import { multiply } from "./multiply.js";
-import { addSums, fitLinear, gainsElsewhere, type PairSums, reduceRanks } from "./ridge.js";
+import { addSums, directionGainsElsewhere, fitLinear, gainElsewhere, type PairSums, reduceRanks } from "./ridge.js";
 
 const rows = (columns: number, ...values: readonly number[]): Rows => ({ columns, values: Float64Array.from(values) });
 
@@ -84,7 +84,7 @@ describe("reduceRanks", () => {
         const fit = fitLinear(sums, 0.05);
         const { left, right, offset } = reduceRanks(sums, fit, [1])[0];
         const own = penalized(x, e, sums, multiply(left, right, e.columns, 1, x.columns), offset, fit.lambda);
-        const slope = multiply(others.slice(0, e.columns), others.slice(4, 4 + x.columns), e.columns, 1, x.columns);
+        const slope = outer(others.slice(0, e.columns), others.slice(4, 4 + x.columns));
         const mean = (sum: Float64Array, i: number) => sum[i] / sums.weight;
         const best = Float64Array.from(sums.e, (_, o) => {
           let sum = mean(sums.e, o);
@@ -98,14 +98,16 @@ describe("reduceRanks", () => {
   });
 });
 
-describe("gainsElsewhere", () => {
+describe("gainElsewhere", () => {
   it("tells by how much a fit of each rank lowers the squares about the mean on other rows", () => {
     fc.assert(
       fc.property(problems, (all) => {
         const [[x, otherX], [e, otherE]] = [all.x, all.e].map(inHalves);
         const sums = sumPairs(x, e);
         const fit = fitLinear(sums, 0.05);
-        const { whole, directions } = gainsElsewhere(sums, fit, sumPairs(otherX, otherE), e.columns);
+        const other = sumPairs(otherX, otherE);
+        const whole = gainElsewhere(fit, other);
+        const directions = directionGainsElsewhere(sums, fit, other, e.columns);
         const none = new Float64Array(e.columns);
         const gainOf = (slope: Float64Array) =>
           spread(otherE) - spread(differenceOf(otherE, predict(otherX, slope, none)));
@@ -129,6 +131,10 @@ describe("addSums", () => {
     expect(addSums(one, other)).toEqual(sumPairs(rows(2, 1, 2, 4, 5, 6, 7), rows(1, 3, 8, 9)));
   });
 });
+
+function outer(left: readonly number[], right: readonly number[]): Float64Array {
+  return Float64Array.from(left.flatMap((one) => right.map((other) => one * other)));
+}
 
 function inHalves({ columns, values }: Rows): readonly [Rows, Rows] {
   const middle = columns * Math.floor(values.length / columns / 2);

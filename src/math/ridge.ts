@@ -1,6 +1,6 @@
 import { leadingDirections } from "./eigen.js";
 import { factorize, solveFactored } from "./factor.js";
-import { dotProduct, multiply } from "./multiply.js";
+import { dotProduct, multiply, rowProducts } from "./multiply.js";
 
 /** Weighted sums over pairs of rows: x of K numbers, and e of O. */
 export interface PairSums {
@@ -39,6 +39,9 @@ export interface LowRankFit {
 
 /** What is left of the variance of x where x does not vary: rounding of float32 sums. */
 const noVariance = 1e-10;
+
+/** Rows of a symmetric product that are computed at once. */
+const bandRows = 48;
 
 /**
  * Least squares with a ridge on the slope, from finished sums: W = (G + λ·mean(diag G)·I)⁻¹ C with the centred
@@ -82,7 +85,14 @@ function solveRidge(
 }
 
 /** Products of deviations from the means. */
-function centre({ weight, x, e, xx, ex }: PairSums): { readonly gram: Float64Array; readonly cross: Float64Array } {
+interface Centred {
+  /** `[K, K]` */
+  readonly gram: Float64Array;
+  /** `[O, K]` */
+  readonly cross: Float64Array;
+}
+
+function centre({ weight, x, e, xx, ex }: PairSums): Centred {
   return { gram: withoutMeans(xx, x, x, weight), cross: withoutMeans(ex, e, x, weight) };
 }
 
@@ -125,36 +135,40 @@ export function reduceRanks(sums: PairSums, fit: LinearFit, ranks: readonly numb
   });
 }
 
-/** What a fit takes away from other rows' sum of squares of e about its mean. */
-export interface Gains {
-  readonly whole: number;
-  /** Of the best fits of rank one, two and so on: what each direction adds. */
-  readonly directions: Float64Array;
+/**
+ * What a fit takes away from the squares of e about its mean, on rows that it was not fitted on, from their sums alone.
+ *
+ * @param other sums over the other rows
+ */
+export function gainElsewhere({ slope }: Pick<LinearFit, "slope">, other: PairSums): number {
+  return gainsOf(slope, centre(other)).reduce((sum, gain) => sum + gain, 0);
 }
 
 /**
- * What a fit does on rows that it was not fitted on, from their sums alone.
+ * The same of the best fits of rank one, two and so on: what each direction adds.
  *
  * @param fit of full rank, from `sums`
  * @param other sums over the other rows
  * @param most how many directions to look at
  */
-export function gainsElsewhere(sums: PairSums, fit: LinearFit, other: PairSums, most: number): Gains {
+export function directionGainsElsewhere(sums: PairSums, fit: LinearFit, other: PairSums, most: number): Float64Array {
+  if (most === 0) return new Float64Array();
   const [columns, outputs] = [sums.x.length, sums.e.length];
   const { gram, cross } = centre(other);
-  const gains = (slopes: Float64Array, crosses: Float64Array, rows: number) => {
-    const products = multiply(slopes, gram, rows, columns, columns);
-    return Float64Array.from({ length: rows }, (_, row) => {
-      const at = row * columns;
-      return 2 * dotProduct(slopes, at, crosses, at, columns) - dotProduct(products, at, slopes, at, columns);
-    });
-  };
   const directions = leadingDirections(explainedProducts(sums, fit), outputs, most);
   const along = (matrix: Float64Array) => multiply(directions, matrix, most, outputs, columns);
-  return {
-    whole: gains(fit.slope, cross, outputs).reduce((sum, gain) => sum + gain, 0),
-    directions: gains(along(fit.slope), along(cross), most),
-  };
+  return gainsOf(along(fit.slope), { gram, cross: along(cross) });
+}
+
+/** What each row of a slope takes away. @param slope `[rows, K]` */
+function gainsOf(slope: Float64Array, { gram, cross }: Centred): Float64Array {
+  const columns = Math.sqrt(gram.length);
+  const rows = slope.length / columns;
+  const products = multiply(slope, gram, rows, columns, columns);
+  return Float64Array.from({ length: rows }, (_, row) => {
+    const at = row * columns;
+    return 2 * dotProduct(slope, at, cross, at, columns) - dotProduct(products, at, slope, at, columns);
+  });
 }
 
 /** W C, which is symmetric. `[O, O]` */
@@ -162,10 +176,14 @@ function explainedProducts({ weight, x, e, ex }: PairSums, { slope }: LinearFit)
   const cross = withoutMeans(ex, e, x, weight);
   const [columns, outputs] = [x.length, e.length];
   const products = new Float64Array(outputs * outputs);
-  for (let i = 0; i < outputs; i++) {
-    for (let j = 0; j <= i; j++) {
-      const product = dotProduct(slope, i * columns, cross, j * columns, columns);
-      products[i * outputs + j] = products[j * outputs + i] = product;
+  // What lies behind a band is what lies below it.
+  for (let start = 0; start < outputs; start += bandRows) {
+    const end = Math.min(start + bandRows, outputs);
+    const band = rowProducts(cross, end, slope, [start, end], columns);
+    for (let j = 0; j < end; j++) {
+      for (let i = Math.max(start, j); i < end; i++) {
+        products[i * outputs + j] = products[j * outputs + i] = band[j * (end - start) + i - start];
+      }
     }
   }
   return products;

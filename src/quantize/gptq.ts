@@ -1,4 +1,5 @@
-import { factorize, productsBefore, solveFactored } from "../math/factor.js";
+import { factorize, solveFactored } from "../math/factor.js";
+import { rowProducts } from "../math/multiply.js";
 import { clamp, roundHalfEven } from "../math/round.js";
 import { type CodeLimits, gridIndexOf, type WeightGrid, type WeightGrids } from "./weight-grid.js";
 
@@ -123,7 +124,7 @@ export function roundAgainstGram(
   const step = gridding.kind === "static" ? blockColumns : gridding.groupSize;
   for (let start = 0; start < size; start += step) {
     const end = Math.min(start + step, size);
-    const products = productsBefore(differences, rowCount, factor, size, start, end);
+    const products = rowProducts(differences, rowCount, factor, [start, end], size, start);
     for (let row = 0; row < rowCount; row++) {
       const base = row * size;
       const own = products.subarray(row * (end - start), (row + 1) * (end - start));
@@ -172,7 +173,7 @@ export function outputErrors(
   const errors = new Float64Array(rowCount);
   for (let start = 0; start < size; start += blockColumns) {
     const end = Math.min(start + blockColumns, size);
-    const products = productsBefore(differences, rowCount, factor, size, start, end);
+    const products = rowProducts(differences, rowCount, factor, [start, end], size, start);
     for (let row = 0; row < rowCount; row++) {
       const base = row * size;
       for (let j = start; j < end; j++) {
