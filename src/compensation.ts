@@ -18,6 +18,7 @@ import { RecoupError } from "./errors.js";
 import type { Model } from "./graph/model.js";
 import { refuseNotANumber } from "./graph/not-a-number.js";
 import { dropBrokenTraining } from "./graph/training.js";
+import { alternativesOf } from "./recipe/candidates.js";
 import type { StepRule } from "./recipe/recipe.js";
 import { textOfStep } from "./recipe/settings.js";
 import { walkBatchSize } from "./refinement.js";
@@ -137,7 +138,10 @@ interface Tried {
   readonly first: Walked | undefined;
 }
 
-/** The steps with each estimator that is open, then each step left out once: it may harm where others help. */
+/**
+ * The steps with each estimator that is open, then each step left out once: it may harm where others help. What is left out in the
+ * end is tried in other forms too.
+ */
 async function tryVariants(task: CompensateTask, run: AlignedPair, judge: Judge, given: Trial): Promise<Tried> {
   const { steps: asked, quantized, onProgress = () => {} } = task;
   const trials = [given];
@@ -157,6 +161,10 @@ async function tryVariants(task: CompensateTask, run: AlignedPair, judge: Judge,
   for (const steps of withEstimators(asked)) whole.push(await tryOut(steps));
   const { steps } = whole.reduce((a, b) => (judge.isBetter(b.trial, a.trial) ? b : a));
   if (steps.length > 1) for (const step of steps) await tryOut(steps.filter((other) => other !== step));
+  const left = steps.filter((step) => !best.trial.steps.includes(textOfStep(step)));
+  for (const step of left) {
+    for (const other of alternativesOf(step)) await tryOut(steps.map((one) => (one === step ? other : one)));
+  }
   return { trials, best, first };
 }
 

@@ -74,11 +74,14 @@ interface TrialPlan {
  */
 export function planTrials(recipe: Recipe, kind: NetworkKind, indices: readonly number[]): TrialPlan {
   const rounds = roundsOf(recipe, kind);
-  const offered = rounds.flatMap((round) => round.candidates(defaultOf(recipe, kind)));
-  const folds = offered.length > 1 ? trialFolds(indices) : [];
-  const fewest = folds.length > 0 ? offered.length : 0;
+  const first = defaultOf(recipe, kind);
+  const offered = rounds.map((round) => round.candidates(first).length);
+  // Where steps are left out others may take their place.
+  const atMost = rounds.map((round, i) => Math.max(offered[i], round.candidates({ ...first, steps: [] }).length));
+  const folds = sumOf(offered) > 1 ? trialFolds(indices) : [];
+  const [fewest, most] = folds.length > 0 ? [sumOf(offered), sumOf(atMost) * folds.length] : [0, 0];
   const [{ fitted, held } = { fitted: [], held: [] }] = folds;
-  const counts = { fewest, most: fewest * folds.length, fitted: fitted.length, held: held.length };
+  const counts = { fewest, most, fitted: fitted.length, held: held.length };
   return { rounds, folds, counts };
 }
 
@@ -231,8 +234,12 @@ function join(fits: readonly Trial[]): Trial {
   return { name, kl: meanOf(fits.map(({ kl }) => kl)), sqnrDb: -10 * Math.log10(ratio), samples };
 }
 
+function sumOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0);
+}
+
 function meanOf(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
+  return sumOf(values) / values.length;
 }
 
 async function tryRecipe(

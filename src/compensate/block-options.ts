@@ -10,10 +10,11 @@ export const blockOptions = {
   },
   rho: {
     kind: "number",
-    help: "share of the float network's own output in the target; the rest is the float block on the quantized input",
-    default: 0.5,
+    help: "share of the float network's own output in the target, the rest is the float block on the quantized input; auto: 0.5, or 0 where the network is better without the former",
+    default: "auto",
     least: 0,
     most: 1,
+    words: ["auto"],
   },
   ridge: {
     kind: "number",

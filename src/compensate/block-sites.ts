@@ -31,6 +31,9 @@ export interface BlockSite extends Site, CorrectedBlock {
   readonly constantPlace: BiasPlace | undefined;
 }
 
+/** Of the float network's own output in the target: what served most networks best. */
+const usualShare = 0.5;
+
 type Description = (CorrectedBlock & Pick<BlockSite, "elementType" | "groups" | "constantPlace"> & Site) | UnusableSite;
 
 /** The blocks of a network, each with the rank that its share of the budget allows. */
@@ -131,6 +134,7 @@ function describe(
   if ("reason" in form) return no(form.reason);
   const producer = float.producer(exit);
   const limits = options.relu && producer !== undefined ? limitsOf(float, producer) : undefined;
+  const trajectoryShare = options.rho === "auto" ? usualShare : options.rho;
   const counted = !isMaps && token?.isAmong(exit) ? token : undefined;
   return {
     label,
@@ -142,8 +146,8 @@ function describe(
     inputChannels,
     outputChannels,
     form,
-    trajectoryShare: options.rho,
-    block: options.rho < 1 ? { nodes, constants: constantsOf(float, nodes), sides } : undefined,
+    trajectoryShare,
+    block: trajectoryShare < 1 ? { nodes, constants: constantsOf(float, nodes), sides } : undefined,
     limits,
     token: counted && { index: counted.index, weight: options.token === "auto" ? "root" : options.token },
     isLevelled: options.weights === "variance",

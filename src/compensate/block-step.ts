@@ -6,8 +6,10 @@ import {
   type HalvedCorrection,
 } from "../calibrate/block-trial.js";
 import type { Statistic } from "../calibrate/statistic.js";
+import type { OptionValues } from "../step/options.js";
 import type { Outcome, Round, Step } from "../step/step.js";
 import { fitCorrections, obstacleIn, type StoredCorrection } from "./block-fit.js";
+import type { BlockOptions } from "./block-options.js";
 import type { BlockSite } from "./block-sites.js";
 import { bytesOfRank } from "./block-sites.js";
 import { addToBias, type BiasPlace } from "./fold-bias.js";
@@ -54,11 +56,12 @@ const enough = 0.97;
 type BlockStep = Pick<
   Step<Record<never, never>, KindSite, Found, Solution>,
   "isTried" | "movesRanges" | "survey" | "statistics" | "solve" | "rewrite"
->;
+> & { alternatives(options: Pick<BlockOptions, "rho">): readonly OptionValues[] };
 
 /** Measures, fits, tries on what was held back, keeps or drops: what all corrections of blocks have in common. */
 export const blockStep: BlockStep = {
   isTried: true,
+  alternatives: ({ rho }) => (rho === "auto" ? [{ rho: 0 }] : []),
   movesRanges: true,
   survey: surveyRanks,
   statistics: (site, rounds) => [statisticFor(site, rounds) as Statistic<BlockSums | BlockTrial>],

@@ -46,6 +46,23 @@ describe("roundsOf", () => {
     }
   });
 
+  it("tries another target of a block step that was left out, where the recipe leaves it open, in its place", () => {
+    const recipe = parseRecipe({ steps: [{ use: "bc" }, { use: "qwt" }, { use: "cat" }] });
+    const [, without, otherwise, ...others] = roundsOf(recipe, cnn);
+    expect(others).toEqual([]);
+    expect(otherwise.candidates(recipe)).toEqual([]);
+    const [left] = without.candidates(recipe);
+    expect(left.name).toBe("without qwt");
+    const [other, ...rest] = otherwise.candidates(left.recipe);
+    expect(rest).toEqual([]);
+    expect(other.name).toBe("with qwt:rho=0");
+    expect(other.recipe).toEqual(parseRecipe({ steps: [{ use: "bc" }, { use: "qwt", rho: 0 }, { use: "cat" }] }));
+  });
+
+  it("tries no other target of a block step than the recipe says", () => {
+    expect(roundsOf(parseRecipe({ steps: [{ use: "qwt", rho: 0.5 }] }), cnn)).toHaveLength(2);
+  });
+
   it("gives the edges 8 bits where others get few, unless the recipe says", () => {
     expect(defaultOf(parseRecipe(low), cnn).edges).toBe(8);
     expect(defaultOf(parseRecipe({ ...low, edges: 4 }), cnn).edges).toBe(4);

@@ -1,5 +1,6 @@
 import { steps } from "../steps.js";
 import { parseRecipe, type Recipe, type StepRule } from "./recipe.js";
+import { textOfStep } from "./settings.js";
 
 /** A recipe that is tried, and what it does, in a few words. */
 export interface Candidate {
@@ -60,8 +61,29 @@ export function roundsOf(recipe: Recipe, kind: NetworkKind): readonly Round[] {
       certainty: certain,
       candidates: () => (hasOpenTarget ? targetsOf(recipe, kind) : [{ name: "as given", recipe }]),
     },
-    ...tried.map((step) => without([step])),
+    ...tried.flatMap((step) => [without([step]), ...otherwise(recipe, step)]),
   ];
+}
+
+/** What is tried of a step that was left out, in its place. */
+function otherwise(recipe: Recipe, step: StepRule): readonly Round[] {
+  const behind = recipe.steps.slice(recipe.steps.indexOf(step) + 1);
+  return alternativesOf(step).map((other) => ({
+    leastGain: 0,
+    certainty: 0,
+    candidates: (best) => {
+      if (hasStep(best, step.use)) return [];
+      const place = best.steps.filter((one) => !behind.includes(one)).length;
+      const chosen = [...best.steps.slice(0, place), other, ...best.steps.slice(place)];
+      return [{ name: `with ${textOfStep(other)}`, recipe: withSteps(best, chosen) }];
+    },
+  }));
+}
+
+/** What is tried where a network is better without a step. */
+export function alternativesOf({ use, ...options }: StepRule): readonly StepRule[] {
+  const step = steps.find(({ name }) => name === use);
+  return (step?.alternatives(options) ?? []).map((other) => ({ use, ...other }));
 }
 
 /** A recipe that leaves nothing open, for where nothing can be tried. */

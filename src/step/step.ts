@@ -80,6 +80,8 @@ export interface Step<Options extends OptionList, S extends Site, Found extends 
    * for steps that cost bytes or time when the model runs, or that can do harm.
    */
   readonly isTried?: boolean;
+  /** Of a step that is tried: what is tried instead where the network is better without it, as far as its options leave that open. */
+  alternatives?(options: OptionsOf<Options>): readonly OptionValues[];
   /** What becomes of sites that are solved, in words: "layers compensated". */
   readonly outcome: string;
   /** Whether the values that it changes get other ranges by it: then their grids are looked for again. */
@@ -149,6 +151,8 @@ export interface AnyStep {
   readonly summary: string;
   readonly options: OptionList;
   readonly isTried: boolean;
+  /** As in `Step`, with the options that are given and all others. */
+  alternatives(given: OptionValues): readonly OptionValues[];
   /** @param given what a recipe says of the options; the rest is filled in */
   open(context: StepContext, given?: OptionValues): OpenStep;
 }
@@ -199,6 +203,10 @@ export function defineStep<Options extends OptionList, S extends Site, Found ext
     summary: step.summary,
     options: step.options,
     isTried: step.isTried ?? false,
+    alternatives(given) {
+      const options = fillOptions(step.options, given);
+      return (step.alternatives?.(options) ?? []).map((other) => ({ ...options, ...other }));
+    },
     open(context, given = {}) {
       const { usable, unusable } = step.sites(context, fillOptions(step.options, given));
       const { name, outcome, movesRanges } = step;
