@@ -19,7 +19,7 @@ import type { WalkOptions } from "./walk/walk.js";
 export interface TrialCounts {
   /** Where nothing comes near what stands first. */
   readonly fewest: number;
-  /** Where all are close. */
+  /** Where all are close, and what can take the place of steps that are left out is tried too. */
   readonly most: number;
   /** Samples that each is fitted on. */
   readonly fitted: number;

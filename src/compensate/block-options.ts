@@ -10,7 +10,7 @@ export const blockOptions = {
   },
   rho: {
     kind: "number",
-    help: "share of the float network's own output in the target, the rest is the float block on the quantized input; auto: 0.5, or 0 where the network is better without the former",
+    help: "share of the float network's own output in the target, the rest is the float block on the quantized input; auto: 0.5, and 0 is tried where trials leave the step out",
     default: "auto",
     least: 0,
     most: 1,

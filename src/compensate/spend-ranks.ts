@@ -39,13 +39,14 @@ export function surveyRanks<S extends BlockSite>(
 
 const nothing: RankOffer = { ranks: [0], costs: [0], errors: [0] };
 
-/** What the whole budget pays for. */
+/** @param budget bytes for all matrices together: no matrix that takes more is looked at; negative where constants take all */
 function offerOf(site: BlockSite, found: BlockSums, budget: number): RankOffer {
   const [[one, other]] = found.halves;
   if (one === undefined || other === undefined || obstacleIn(found) !== undefined) return nothing;
   const bytes = (rank: number | "full") => bytesOfRank(site, rank, site.storage) - bytesOfRank(site, 0, site.storage);
   const most = site.groups > 1 ? 0 : mostRank(site, bytes, budget);
   const isWhole = bytes("full") <= budget;
+  if (most === 0 && !isWhole) return nothing;
   const lambda = ridgeFor(site, found);
   const gains = [
     gainsOf(site, [one, other], lambda, most, isWhole),

@@ -141,7 +141,7 @@ export function reduceRanks(sums: PairSums, fit: LinearFit, ranks: readonly numb
  * @param other sums over the other rows
  */
 export function gainElsewhere({ slope }: Pick<LinearFit, "slope">, other: PairSums): number {
-  return gainsOf(slope, centre(other)).reduce((sum, gain) => sum + gain, 0);
+  return gainsOf(slope, centre(other), other.x.length).reduce((sum, gain) => sum + gain, 0);
 }
 
 /**
@@ -157,12 +157,11 @@ export function directionGainsElsewhere(sums: PairSums, fit: LinearFit, other: P
   const { gram, cross } = centre(other);
   const directions = leadingDirections(explainedProducts(sums, fit), outputs, most);
   const along = (matrix: Float64Array) => multiply(directions, matrix, most, outputs, columns);
-  return gainsOf(along(fit.slope), { gram, cross: along(cross) });
+  return gainsOf(along(fit.slope), { gram, cross: along(cross) }, columns);
 }
 
-/** What each row of a slope takes away. @param slope `[rows, K]` */
-function gainsOf(slope: Float64Array, { gram, cross }: Centred): Float64Array {
-  const columns = Math.sqrt(gram.length);
+/** What each row of a slope, `[rows, K]`, takes away. */
+function gainsOf(slope: Float64Array, { gram, cross }: Centred, columns: number): Float64Array {
   const rows = slope.length / columns;
   const products = multiply(slope, gram, rows, columns, columns);
   return Float64Array.from({ length: rows }, (_, row) => {

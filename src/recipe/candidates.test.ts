@@ -59,6 +59,19 @@ describe("roundsOf", () => {
     expect(other.recipe).toEqual(parseRecipe({ steps: [{ use: "bc" }, { use: "qwt", rho: 0 }, { use: "cat" }] }));
   });
 
+  it("leaves a step out of what an open target of GPTQ was chosen for", () => {
+    const formats = [{ weight: { bits: 4, rounding: { use: "gptq" } } }] as const;
+    const recipe = parseRecipe({ formats, steps: [{ use: "bc" }, { use: "qwt" }, { use: "cat" }] });
+    const [targets, without, otherwise] = roundsOf(recipe, cnn);
+    for (const { recipe: chosen } of targets.candidates(recipe)) {
+      const [left] = without.candidates(chosen);
+      expect(left.recipe).toEqual({ ...chosen, steps: parseRecipe({ steps: [{ use: "bc" }, { use: "cat" }] }).steps });
+      expect(otherwise.candidates(left.recipe).map(({ recipe: { steps } }) => steps.map(({ use }) => use))).toEqual([
+        ["bc", "qwt", "cat"],
+      ]);
+    }
+  });
+
   it("tries no other target of a block step than the recipe says", () => {
     expect(roundsOf(parseRecipe({ steps: [{ use: "qwt", rho: 0.5 }] }), cnn)).toHaveLength(2);
   });

@@ -209,7 +209,8 @@ function editWeights(recipe: Recipe, edit: (weight: WeightRule) => WeightRule): 
   const formats = recipe.formats.map((rule) =>
     rule.weight === "float" ? rule : { ...rule, weight: edit(rule.weight) },
   );
-  return parseRecipe({ ...recipe, formats });
+  // Steps stay the same objects, by which later rounds know them.
+  return { ...parseRecipe({ ...recipe, formats }), steps: recipe.steps };
 }
 
 function withSteps(recipe: Recipe, chosen: readonly StepRule[]): Recipe {
