@@ -76,6 +76,21 @@ describe("roundsOf", () => {
     expect(roundsOf(parseRecipe({ steps: [{ use: "qwt", rho: 0.5 }] }), cnn)).toHaveLength(2);
   });
 
+  it.each([
+    ["a convolutional network", low, cnn, ["percentile ranges", "with qwt"]],
+    ["attention", low, transformer, ["with qwt", "percentile ranges"]],
+    ["attention at 8 bits", { auto: true } as const, transformer, ["with qwt"]],
+  ])("tries what is usual on networks of a kind before what is not: %s", (_about, given, kind, order) => {
+    const recipe = parseRecipe(given);
+    const rounds = roundsOf(recipe, kind).map(({ candidates, certainty }) => ({
+      certainty,
+      names: candidates(defaultOf(recipe, kind)).map(({ name }) => name),
+    }));
+    expect(rounds.flatMap(({ names }) => names).filter((name) => order.includes(name))).toEqual(order);
+    const blocks = rounds.find(({ names }) => names.includes("with qwt"));
+    expect(blocks?.certainty).toBe(order[0] === "with qwt" && order.length > 1 ? 0 : 2);
+  });
+
   it("gives the edges 8 bits where others get few, unless the recipe says", () => {
     expect(defaultOf(parseRecipe(low), cnn).edges).toBe(8);
     expect(defaultOf(parseRecipe({ ...low, edges: 4 }), cnn).edges).toBe(4);

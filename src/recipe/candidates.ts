@@ -125,14 +125,20 @@ function automaticRounds(recipe: Recipe, kind: NetworkKind): readonly Round[] {
   const [best] = gptq;
   const free = { leastGain: freeGain, certainty: certain };
   const costly = { leastGain: costlyGain, certainty: certain };
+  // On attention below 8 bits compensated blocks came out best at all bits: there a gain need not be certain.
+  const isUsual = kind.hasProducts && (!isEightBit(recipe) || isLowBit(recipe));
+  const compensated: readonly Round[] = [
+    { ...costly, certainty: isUsual ? 0 : certain, candidates: (found) => added(found, { use: "qwt" }) },
+    // Where a linear compensation does not pay, one with two more terms does not either.
+    { ...costly, candidates: (found) => (hasStep(found, "qwt") ? replaceLinear(found) : []) },
+  ];
+  const ranges: Round = { ...free, candidates: rangesOf };
   return [
     // Eight bits leave little to gain, and rounding to nearest takes no time.
     { ...free, candidates: () => (isEightBit(recipe) ? [nearest, best] : gptq) },
     { ...free, candidates: (found) => found.steps.map((step) => withoutStep(found, step)) },
-    { ...free, candidates: rangesOf },
-    { ...costly, candidates: (found) => added(found, { use: "qwt" }) },
-    // Where a linear compensation does not pay, one with two more terms does not either.
-    { ...costly, candidates: (found) => (hasStep(found, "qwt") ? replaceLinear(found) : []) },
+    // What is usual comes before what is not.
+    ...(isUsual ? [...compensated, ranges] : [ranges, ...compensated]),
     { ...free, candidates: (found) => added(found, { use: "cat" }) },
   ];
 }
