@@ -1,4 +1,5 @@
 import { symmetricEigen } from "./eigen.js";
+import { multiply } from "./multiply.js";
 import { createRandom } from "./random.js";
 
 /** Directions beyond those asked for: they make the iteration converge where eigenvalues lie close together. */
@@ -45,10 +46,10 @@ export function principalComponents(points: Float64Array, columns: number, count
     const changes = variances.subarray(0, count).map((value, i) => Math.abs(value - inside.values[i]));
     variances = inside.values;
     if (changes.every((change) => change <= tolerance * variances[0])) {
-      basis = multiply(basis, columns, width, inside.vectors, width);
+      basis = multiply(basis, inside.vectors, columns, width, width);
       break;
     }
-    basis = multiply(applied, columns, width, inside.vectors, width);
+    basis = multiply(applied, inside.vectors, columns, width, width);
     orthonormalize(basis, columns, width);
   }
   const found = variances.subarray(0, count).filter((variance) => variance > leastVariance * variances[0]).length;
@@ -69,7 +70,7 @@ export function principalComponents(points: Float64Array, columns: number, count
 export function projectOnto(points: Float64Array, { mean, count, directions }: PrincipalComponents): Float64Array {
   const columns = mean.length;
   const centred = points.map((value, i) => value - mean[i % columns]);
-  return multiply(centred, points.length / columns, columns, directions, count);
+  return multiply(centred, directions, points.length / columns, columns, count);
 }
 
 /** @returns `[columns]` */
@@ -88,7 +89,7 @@ function applyCovariance(
   basis: Float64Array,
   width: number,
 ): Float64Array<ArrayBuffer> {
-  const along = multiply(points, rows, columns, basis, width);
+  const along = multiply(points, basis, rows, columns, width);
   const applied = new Float64Array(columns * width);
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++) {
@@ -97,25 +98,6 @@ function applyCovariance(
     }
   }
   return applied;
-}
-
-/** A · B of `[rows, inner]` and `[inner, columns]`. */
-function multiply(
-  a: Float64Array,
-  rows: number,
-  inner: number,
-  b: Float64Array,
-  columns: number,
-): Float64Array<ArrayBuffer> {
-  const product = new Float64Array(rows * columns);
-  for (let row = 0; row < rows; row++) {
-    for (let i = 0; i < inner; i++) {
-      const value = a[row * inner + i];
-      for (let column = 0; column < columns; column++)
-        product[row * columns + column] += value * b[i * columns + column];
-    }
-  }
-  return product;
 }
 
 /** AᵀB of two `[rows, width]` whose product is symmetric but for rounding. */

@@ -50,10 +50,13 @@ export function roundsOf(recipe: Recipe, kind: NetworkKind): readonly Round[] {
   const hasOpenTarget = kind.isRoundable && leavesTargetOpen(recipe);
   if (!hasOpenTarget && tried.length === 0) return [];
   // A step that costs something stays only where the error is smaller with it: without it nothing has to be certain.
-  const without = (left: readonly StepRule[]): Round => ({
+  const without = (step: StepRule): Round => ({
     leastGain: 0,
     certainty: 0,
-    candidates: (best) => [{ name: `without ${namesOf(left)}`, recipe: withSteps(best, remove(best.steps, left)) }],
+    candidates: (best) => {
+      const left = best.steps.filter((one) => one !== step);
+      return [{ name: `without ${step.use}`, recipe: withSteps(best, left) }];
+    },
   });
   return [
     {
@@ -61,7 +64,7 @@ export function roundsOf(recipe: Recipe, kind: NetworkKind): readonly Round[] {
       certainty: certain,
       candidates: () => (hasOpenTarget ? targetsOf(recipe, kind) : [{ name: "as given", recipe }]),
     },
-    ...tried.flatMap((step) => [without([step]), ...otherwise(recipe, step)]),
+    ...tried.flatMap((step) => [without(step), ...otherwise(recipe, step)]),
   ];
 }
 
@@ -221,10 +224,6 @@ function editWeights(recipe: Recipe, edit: (weight: WeightRule) => WeightRule): 
 
 function withSteps(recipe: Recipe, chosen: readonly StepRule[]): Recipe {
   return { ...recipe, steps: [...chosen] };
-}
-
-function remove(all: readonly StepRule[], some: readonly StepRule[]): readonly StepRule[] {
-  return all.filter((step) => !some.includes(step));
 }
 
 function namesOf(rules: readonly StepRule[]): string {
