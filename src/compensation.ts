@@ -18,13 +18,14 @@ import { RecoupError } from "./errors.js";
 import type { Model } from "./graph/model.js";
 import { refuseNotANumber } from "./graph/not-a-number.js";
 import { dropBrokenTraining } from "./graph/training.js";
-import { alternativesOf } from "./recipe/candidates.js";
+import { alternativesOf, simplerThan } from "./recipe/candidates.js";
 import type { StepRule } from "./recipe/recipe.js";
 import { textOfStep } from "./recipe/settings.js";
 import { walkBatchSize } from "./refinement.js";
 import type { CompensationReport, Trial } from "./report/compensation-report.js";
 import { rangesName } from "./round/live-ranges.js";
 import { version } from "./version.js";
+import { formsIn } from "./walk/solve-sites.js";
 
 /** What a run is told; the same task gives the same bytes. */
 export interface CompensateTask {
@@ -126,6 +127,7 @@ export async function compensateModel(task: CompensateTask): Promise<CompensateO
 
 /** What is closest to the float model so far; the model as it was given was not walked through. */
 interface Best {
+  readonly steps: readonly StepRule[];
   readonly trial: Trial;
   readonly model: Model;
   readonly walked: Walked | undefined;
@@ -140,12 +142,12 @@ interface Tried {
 
 /**
  * The steps with each estimator that is open, then each step left out once: it may harm where others help. What is left out in the
- * end is tried in other forms too.
+ * end is tried in other forms too, and what stays in simpler ones.
  */
 async function tryVariants(task: CompensateTask, run: AlignedPair, judge: Judge, given: Trial): Promise<Tried> {
   const { steps: asked, quantized, onProgress = () => {} } = task;
   const trials = [given];
-  let best: Best = { trial: given, model: quantized, walked: undefined };
+  let best: Best = { steps: [], trial: given, model: quantized, walked: undefined };
   let first: Walked | undefined;
   const tryOut = async (steps: readonly StepRule[]) => {
     const walked = await walkAligned(run, steps, (done) => onProgress("refine", done));
@@ -153,7 +155,7 @@ async function tryVariants(task: CompensateTask, run: AlignedPair, judge: Judge,
     onProgress("try", 0);
     const trial = { steps: steps.map(textOfStep), ...(await judge.measure(walked.model)) };
     trials.push(trial);
-    if (judge.isBetter(trial, best.trial)) best = { trial, model: walked.model, walked };
+    if (judge.isBetter(trial, best.trial)) best = { steps, trial, model: walked.model, walked };
     return { steps, trial };
   };
   if (asked.length === 0) return { trials, best, first };
@@ -161,11 +163,20 @@ async function tryVariants(task: CompensateTask, run: AlignedPair, judge: Judge,
   for (const steps of withEstimators(asked)) whole.push(await tryOut(steps));
   const { steps } = whole.reduce((a, b) => (judge.isBetter(b.trial, a.trial) ? b : a));
   if (steps.length > 1) for (const step of steps) await tryOut(steps.filter((other) => other !== step));
-  const left = steps.filter((step) => !best.trial.steps.includes(textOfStep(step)));
+  const left = steps.filter((step) => !best.steps.includes(step));
   for (const step of left) {
-    for (const other of alternativesOf(step)) await tryOut(steps.map((one) => (one === step ? other : one)));
+    for (const other of alternativesOf(step)) await tryOut(withOther(steps, step, other));
+  }
+  const { steps: chosen, walked } = best;
+  const forms = formsIn(walked?.results ?? []);
+  for (const step of chosen) {
+    for (const other of simplerThan(step, forms)) await tryOut(withOther(chosen, step, other));
   }
   return { trials, best, first };
+}
+
+function withOther(steps: readonly StepRule[], step: StepRule, other: StepRule): readonly StepRule[] {
+  return steps.map((one) => (one === step ? other : one));
 }
 
 /** The steps with each estimator that `ranges` leaves open. */

@@ -19,7 +19,7 @@ import type { RoundingTarget } from "./quantize/format.js";
 import { parseRecipe, type RecipeInput } from "./recipe/recipe.js";
 import { refine, walkBatchSize } from "./refinement.js";
 import { type Bar, chooseRecipe, isBetter, planTrials, type RecipeChoice, type Trial, trialFolds } from "./search.js";
-import { int64Tensor } from "./tensor/tensor.js";
+import { float32Tensor, float32Values, int64Tensor, type Tensor } from "./tensor/tensor.js";
 
 const engine = createRuntimeEngine({ threads: 1 });
 afterAll(() => engine.close());
@@ -148,6 +148,35 @@ describe("chooseRecipe", () => {
     expect(recipe.steps.map((step) => step.rho)).toEqual(rho);
   });
 
+  it("holds a nonlinear compensation against the linear one at the outputs, where it is not linear itself", async () => {
+    const given = makeTransformer();
+    // Tokens of very different size.
+    const samples = samplesLike(given, 80).map((feeds, i): Feeds => {
+      const widen = (tensor: Tensor) =>
+        float32Tensor(
+          tensor.shape,
+          float32Values(tensor).map((one) => one ** 3 * (1 + (i % 7) ** 2)),
+        );
+      return new Map([...feeds].map(([name, tensor]) => [name, widen(tensor)]));
+    });
+    const source = samplesFrom(feedsSource(samples, "test"), given.model.graph.inputs);
+    const nbc = { use: "nbc", budget: 3 };
+    const chooseWith = (step: Record<string, unknown>) =>
+      choose(given, { ...recipeFor("float"), steps: [step] as never }, source);
+    const { recipe, trials, taken } = await chooseWith(nbc);
+    const [as, without, simpler] = trials;
+    expect(trials.map(({ name }) => name)).toEqual(["as given", "without nbc", "with nbc:budget=3:alpha=0"]);
+    expect(as.forms.nbc).toContain("logarithmic 1");
+    expect([without.forms, simpler.forms]).toEqual([{}, { nbc: ["linear"] }]);
+    const isSimpler = isBetter(as, simpler, bar(0, 3, 0));
+    expect(taken).toBe((isSimpler ? simpler : as).name);
+    expect(recipe.steps.map(({ alpha }) => alpha)).toEqual([isSimpler ? 0 : "auto"]);
+    // What is linear all over is not tried twice.
+    const linear = await chooseWith({ ...nbc, alpha: 0 });
+    expect(linear.trials.map(({ name }) => name)).toEqual(["as given", "without nbc"]);
+    expect(linear.trials[0].samples).toEqual(simpler.samples.slice(0, 40));
+  });
+
   it.each([
     ["the target is given", recipeFor("float"), 20, "float"],
     ["weights are rounded to nearest", { formats: [{ weight: { bits: 3 } }] }, 20, false],
@@ -196,7 +225,7 @@ describe("isBetter", () => {
   const trial = (...errors: readonly number[]): Trial => {
     const mean = errors.reduce((sum, error) => sum + error, 0) / errors.length;
     const samples = errors.map((error) => ({ kl: error, error }));
-    return { name: "", kl: mean, sqnrDb: -10 * Math.log10(mean), samples };
+    return { name: "", kl: mean, sqnrDb: -10 * Math.log10(mean), samples, forms: {} };
   };
   const first = trial(1, 2, 3, 2);
 
@@ -233,6 +262,7 @@ describe("isBetter", () => {
         { kl: 0, error },
         { kl: 0, error },
       ],
+      forms: {},
     });
     expect(isBetter(regressor(2), regressor(1), bar(0, 2))).toBe(true);
   });
@@ -251,6 +281,8 @@ describe("planTrials", () => {
       ...{ fewest: 3, most: 8 },
       ...{ fitted: 64, held: 64 },
     });
+    // What nbc takes nothing but a run can tell: only where it is not linear all over, the linear form is tried beside it.
+    expect(countsOf({ steps: ["nbc"] }, 300)).toMatchObject({ fewest: 2, most: 8 });
   });
 
   it.each([
@@ -281,7 +313,11 @@ describe("a run with an open target", () => {
     const open = await quantizeTestModel(engine, given, recipeFor("auto"), samples);
     const { recipe, trials, taken } = await choose(given, recipeFor("auto"), samplesOf(given));
     expect(open.report.trials).toEqual(
-      trials.map(({ samples: held, ...trial }) => ({ ...trial, held: held.length, taken: trial.name === taken })),
+      trials.map(({ samples: held, forms: _, ...trial }) => ({
+        ...trial,
+        held: held.length,
+        taken: trial.name === taken,
+      })),
     );
     expect(open.report.recipe).toEqual(recipe);
     const chosen = await quantizeTestModel(engine, given, recipe, samples);

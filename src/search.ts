@@ -8,6 +8,8 @@ import { type Plan, planLayers } from "./planning.js";
 import { quantizeNetwork, type TrialCounts } from "./quantization.js";
 import { type Candidate, defaultOf, type NetworkKind, type Round, roundsOf } from "./recipe/candidates.js";
 import type { Recipe } from "./recipe/recipe.js";
+import { type FormsTaken, joinForms } from "./step/forms.js";
+import { formsIn } from "./walk/solve-sites.js";
 
 /** What a recipe led to on samples that were held back. */
 export interface Trial {
@@ -19,6 +21,8 @@ export interface Trial {
   readonly sqnrDb: number;
   /** Of each sample: its divergence, and the squared error of its outputs by their mean square over all samples. */
   readonly samples: readonly { readonly kl: number; readonly error: number }[];
+  /** The forms that its steps took somewhere in the network. */
+  readonly forms: FormsTaken;
   /** Beside what was best before it, on the same samples. */
   readonly gain?: TrialGain;
 }
@@ -75,9 +79,11 @@ interface TrialPlan {
 export function planTrials(recipe: Recipe, kind: NetworkKind, indices: readonly number[]): TrialPlan {
   const rounds = roundsOf(recipe, kind);
   const first = defaultOf(recipe, kind);
-  const offered = rounds.map((round) => round.candidates(first).length);
-  // Where steps are left out others may take their place.
-  const atMost = rounds.map((round, i) => Math.max(offered[i], round.candidates({ ...first, steps: [] }).length));
+  const offered = rounds.map((round) => round.candidates(first, {}).length);
+  // Where steps are left out others may take their place, and some forms of a step call for a simpler one.
+  const atMost = rounds.map((round) =>
+    Math.max(...[first, { ...first, steps: [] }].map((one) => round.candidates(one).length)),
+  );
   const folds = sumOf(offered) > 1 ? trialFolds(indices) : [];
   const [fewest, most] = folds.length > 0 ? [sumOf(offered), sumOf(atMost) * folds.length] : [0, 0];
   const [{ fitted, held } = { fitted: [], held: [] }] = folds;
@@ -145,7 +151,7 @@ export async function chooseRecipe(task: SearchTask): Promise<RecipeChoice> {
   for (const other of others) await challenge(other, rounds[0]);
   for (const round of rounds.slice(1)) {
     // What a round adds, it adds to what the one before has found.
-    for (const other of inOrder(round, best.candidate.recipe)) await challenge(other, round);
+    for (const other of inOrder(round, best.candidate.recipe, best.fits)) await challenge(other, round);
   }
   onProgress(1);
   const tried = all.filter(({ fits }) => fits.length > 0);
@@ -161,8 +167,10 @@ interface Contender {
   gain?: TrialGain;
 }
 
-function inOrder(round: Round, best: Recipe): readonly Contender[] {
-  return round.candidates(best).map((candidate) => ({ candidate, fits: [] }));
+function inOrder(round: Round, best: Recipe, fits: readonly Trial[] = []): readonly Contender[] {
+  return round
+    .candidates(best, joinForms(fits.map(({ forms }) => forms)))
+    .map((candidate) => ({ candidate, fits: [] }));
 }
 
 interface Contest {
@@ -231,7 +239,8 @@ function join(fits: readonly Trial[]): Trial {
   if (fits.length === 1) return fits[0];
   const samples = fits.flatMap((fit) => fit.samples);
   const ratio = meanOf(fits.map(({ sqnrDb }) => 10 ** (-sqnrDb / 10)));
-  return { name, kl: meanOf(fits.map(({ kl }) => kl)), sqnrDb: -10 * Math.log10(ratio), samples };
+  const kl = meanOf(fits.map((fit) => fit.kl));
+  return { name, kl, sqnrDb: -10 * Math.log10(ratio), samples, forms: joinForms(fits.map(({ forms }) => forms)) };
 }
 
 function sumOf(values: readonly number[]): number {
@@ -251,7 +260,7 @@ async function tryRecipe(
 ): Promise<Trial> {
   return checkpoint.trial(number, async () => {
     const planned = planLayers(plan, recipe);
-    const { model } = await quantizeNetwork({
+    const { model, refined } = await quantizeNetwork({
       engine,
       recipe,
       plan: planned,
@@ -274,6 +283,7 @@ async function tryRecipe(
       ),
     );
     const signal = meanOf(compared.map((sample) => sample.signal));
-    return { name, kl, sqnrDb, samples: compared.map(({ kl: own, noise }) => ({ kl: own, error: noise / signal })) };
+    const errors = compared.map(({ kl: own, noise }) => ({ kl: own, error: noise / signal }));
+    return { name, kl, sqnrDb, samples: errors, forms: formsIn(refined.steps) };
   });
 }

@@ -19,7 +19,13 @@ const ranges = new Map([
   ["x", { low: -1, high: 0.1 }],
   ["empty", { low: Number.POSITIVE_INFINITY, high: Number.NEGATIVE_INFINITY }],
 ]);
-const trial = { name: "target float", kl: 0.25, sqnrDb: Number.POSITIVE_INFINITY, samples: [{ kl: 0.25, error: 0 }] };
+const trial = {
+  name: "target float",
+  kl: 0.25,
+  sqnrDb: Number.POSITIVE_INFINITY,
+  samples: [{ kl: 0.25, error: 0 }],
+  forms: { nbc: ["linear"] },
+};
 const blocks: readonly (readonly SolvedSite[])[] = [
   [
     {

@@ -12,6 +12,7 @@ export const trialSchema = z.strictObject({
   kl: anyNumber,
   sqnrDb: anyNumber,
   samples: z.array(z.strictObject({ kl: anyNumber, error: anyNumber })),
+  forms: z.record(z.string(), z.array(z.string()).readonly()).readonly(),
 });
 
 const recordSchema = z.discriminatedUnion("kind", [
@@ -20,6 +21,7 @@ const recordSchema = z.discriminatedUnion("kind", [
     label: z.string(),
     errorBefore: anyNumber,
     errorAfter: anyNumber,
+    form: z.string().optional(),
     remark: z.string().optional(),
   }),
   z.object({ kind: z.literal("skipped"), label: z.string(), reason: z.string() }),

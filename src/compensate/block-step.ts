@@ -158,7 +158,8 @@ function decide(site: KindSite, found: BlockTrial, rounds: readonly Round<Found,
   const correction = fitWhole(site, chosen, rounds);
   const remark = describe(site, chosen, correction, before, after[options.indexOf(chosen)], rounds);
   const solution = { kind: "keep", correction } as const;
-  return { kind: "solved", solution, errorBefore: before.judged, errorAfter: error, remark };
+  const form = site.kinds[chosen.kind].name;
+  return { kind: "solved", solution, errorBefore: before.judged, errorAfter: error, form, remark };
 }
 
 /** The correction as fitted on everything. */

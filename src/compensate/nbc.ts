@@ -33,6 +33,11 @@ export const nonlinearBlockCompensation = defineStep({
     return { usable: usable.map((site) => ({ ...site, kinds: kindsOf(given.alpha) })), unusable };
   },
   ...blockStep,
+  // What is best for each block need not be best for all of them together.
+  simpler({ alpha }, forms) {
+    const isLinear = forms !== undefined && [...forms].every((form) => form === linear.name);
+    return alpha !== "auto" || isLinear ? [] : [{ alpha: 0 }];
+  },
 });
 
 function kindsOf(alpha: number | "auto" | "plain" | "input"): readonly Kind[] {

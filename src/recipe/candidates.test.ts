@@ -72,6 +72,29 @@ describe("roundsOf", () => {
     }
   });
 
+  it("tries the linear form beside a nonlinear compensation that took another one somewhere", () => {
+    const recipe = parseRecipe({ steps: [{ use: "bc" }, { use: "nbc" }, { use: "cat" }] });
+    const rounds = roundsOf(recipe, cnn);
+    expect(rounds).toHaveLength(4);
+    const simplified = rounds[3];
+    const triedAfter = (forms: readonly string[], best = recipe) => simplified.candidates(best, { nbc: forms });
+    expect(triedAfter([])).toEqual([]);
+    expect(triedAfter(["linear"])).toEqual([]);
+    expect(triedAfter(["linear", "logarithmic 1"], parseRecipe({ steps: ["bc", "cat"] }))).toEqual([]);
+    const [{ name, recipe: linear }, ...others] = triedAfter(["linear", "logarithmic in the input"]);
+    expect(others).toEqual([]);
+    expect(name).toBe("with nbc:alpha=0");
+    expect(linear).toEqual(parseRecipe({ steps: [{ use: "bc" }, { use: "nbc", alpha: 0 }, { use: "cat" }] }));
+    // What took the place of what was left out is open in the same way.
+    const replaced = parseRecipe({ steps: [{ use: "bc" }, { use: "nbc", rho: 0 }, { use: "cat" }] });
+    expect(triedAfter(["logarithmic 1"], replaced).map((one) => one.name)).toEqual(["with nbc:rho=0:alpha=0"]);
+    expect(triedAfter(["logarithmic 1"], linear)).toEqual([]);
+  });
+
+  it("tries no other form of a nonlinear compensation than the recipe says", () => {
+    expect(roundsOf(parseRecipe({ steps: [{ use: "nbc", alpha: 1, rho: 0.5 }] }), cnn)).toHaveLength(2);
+  });
+
   it("tries no other target of a block step than the recipe says", () => {
     expect(roundsOf(parseRecipe({ steps: [{ use: "qwt", rho: 0.5 }] }), cnn)).toHaveLength(2);
   });

@@ -1,3 +1,4 @@
+import type { FormsTaken } from "../step/forms.js";
 import { steps } from "../steps.js";
 import { parseRecipe, type Recipe, type StepRule } from "./recipe.js";
 import { textOfStep } from "./settings.js";
@@ -10,7 +11,8 @@ export interface Candidate {
 
 /** What is tried beside the best recipe so far. */
 export interface Round {
-  candidates(best: Recipe): readonly Candidate[];
+  /** @param forms those that the best recipe led to; without them all that may be tried */
+  candidates(best: Recipe, forms?: FormsTaken): readonly Candidate[];
   /** A candidate has to lower the error by this share, or the best stays: what costs time or bytes has to pay. */
   readonly leastGain: number;
   /** So many times its standard error over the samples the difference has to be, or the best stays: chance chooses nothing. */
@@ -64,7 +66,7 @@ export function roundsOf(recipe: Recipe, kind: NetworkKind): readonly Round[] {
       certainty: certain,
       candidates: () => (hasOpenTarget ? targetsOf(recipe, kind) : [{ name: "as given", recipe }]),
     },
-    ...tried.flatMap((step) => [without(step), ...otherwise(recipe, step)]),
+    ...tried.flatMap((step) => [without(step), ...otherwise(recipe, step), ...simplified(step)]),
   ];
 }
 
@@ -83,10 +85,31 @@ function otherwise(recipe: Recipe, step: StepRule): readonly Round[] {
   }));
 }
 
+/** What a step that stayed has to be better than: where it took a costlier form, a simpler one everywhere. */
+function simplified(rule: StepRule): readonly Round[] {
+  if (simplerThan(rule).length === 0) return [];
+  const replaced = (best: Recipe, step: StepRule, other: StepRule): Candidate => {
+    const chosen = best.steps.map((one) => (one === step ? other : one));
+    return { name: `with ${textOfStep(other)}`, recipe: withSteps(best, chosen) };
+  };
+  const candidates = (best: Recipe, forms?: FormsTaken) =>
+    best.steps
+      .filter(({ use }) => use === rule.use)
+      .flatMap((step) => simplerThan(step, forms).map((other) => replaced(best, step, other)));
+  return [{ leastGain: 0, certainty: 0, candidates }];
+}
+
 /** What is tried where a network is better without a step. */
 export function alternativesOf({ use, ...options }: StepRule): readonly StepRule[] {
   const step = steps.find(({ name }) => name === use);
   return (step?.alternatives(options) ?? []).map((other) => ({ use, ...other }));
+}
+
+/** What is tried beside a step that took some forms, or any where they are not known. */
+export function simplerThan({ use, ...options }: StepRule, forms?: FormsTaken): readonly StepRule[] {
+  const step = steps.find(({ name }) => name === use);
+  const taken = forms && new Set(forms[use] ?? []);
+  return (step?.simpler(options, taken) ?? []).map((other) => ({ use, ...other }));
 }
 
 /** A recipe that leaves nothing open, for where nothing can be tried. */

@@ -42,6 +42,8 @@ export interface Solved {
   /** Mean square of what the step lowers, where its remark says nothing else. */
   readonly errorBefore: number;
   readonly errorAfter: number;
+  /** Which of its forms the step took there, where it has several. */
+  readonly form?: string;
   /** What a user should know of it. */
   readonly remark?: string;
 }
@@ -82,6 +84,12 @@ export interface Step<Options extends OptionList, S extends Site, Found extends 
   readonly isTried?: boolean;
   /** Of a step that is tried: what is tried instead where the network is better without it, as far as its options leave that open. */
   alternatives?(options: OptionsOf<Options>): readonly OptionValues[];
+  /**
+   * Of a step that is tried: what it has to be better than at the outputs as well, as far as its options leave that open.
+   *
+   * @param forms the forms that it took somewhere; any, where that is not known yet
+   */
+  simpler?(options: OptionsOf<Options>, forms?: ReadonlySet<string>): readonly OptionValues[];
   /** What becomes of sites that are solved, in words: "layers compensated". */
   readonly outcome: string;
   /** Whether the values that it changes get other ranges by it: then their grids are looked for again. */
@@ -153,6 +161,8 @@ export interface AnyStep {
   readonly isTried: boolean;
   /** As in `Step`, with the options that are given and all others. */
   alternatives(given: OptionValues): readonly OptionValues[];
+  /** As in `Step`, with the options that are given and all others. */
+  simpler(given: OptionValues, forms?: ReadonlySet<string>): readonly OptionValues[];
   /** @param given what a recipe says of the options; the rest is filled in */
   open(context: StepContext, given?: OptionValues): OpenStep;
 }
@@ -206,6 +216,10 @@ export function defineStep<Options extends OptionList, S extends Site, Found ext
     alternatives(given) {
       const options = fillOptions(step.options, given);
       return (step.alternatives?.(options) ?? []).map((other) => ({ ...options, ...other }));
+    },
+    simpler(given, forms) {
+      const options = fillOptions(step.options, given);
+      return (step.simpler?.(options, forms) ?? []).map((other) => ({ ...options, ...other }));
     },
     open(context, given = {}) {
       const { usable, unusable } = step.sites(context, fillOptions(step.options, given));

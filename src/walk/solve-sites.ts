@@ -1,6 +1,7 @@
 import type { Share, Statistic } from "../calibrate/statistic.js";
 import type { Graph, ValueName } from "../graph/graph.js";
 import { applyPatch } from "../graph/patch.js";
+import { type FormsTaken, joinForms } from "../step/forms.js";
 import type { OpenSite, Solved } from "../step/step.js";
 
 /** What became of a site. */
@@ -25,6 +26,13 @@ export interface StepResult {
   /** What became of the sites that were solved, in words: "layers compensated". */
   readonly outcome: string;
   readonly sites: readonly SiteRecord[];
+}
+
+export function formsIn(results: readonly StepResult[]): FormsTaken {
+  const formsOf = ({ sites }: StepResult) =>
+    sites.flatMap((site) => (site.kind === "solved" && site.form !== undefined ? [site.form] : []));
+  const some = results.filter((result) => formsOf(result).length > 0);
+  return joinForms(some.map((result) => ({ [result.name]: formsOf(result) })));
 }
 
 /** Sites of one step that do not see each other's changes. */
