@@ -75,8 +75,8 @@ describe("roundsOf", () => {
   it("tries the linear form beside a nonlinear compensation that took another one somewhere", () => {
     const recipe = parseRecipe({ steps: [{ use: "bc" }, { use: "nbc" }, { use: "cat" }] });
     const rounds = roundsOf(recipe, cnn);
-    expect(rounds).toHaveLength(4);
-    const simplified = rounds[3];
+    expect(rounds).toHaveLength(5);
+    const [, without, otherwise, simplified, otherwiseSimplified] = rounds;
     const triedAfter = (forms: readonly string[], best = recipe) => simplified.candidates(best, { nbc: forms });
     expect(triedAfter([])).toEqual([]);
     expect(triedAfter(["linear"])).toEqual([]);
@@ -86,9 +86,25 @@ describe("roundsOf", () => {
     expect(name).toBe("with nbc:alpha=0");
     expect(linear).toEqual(parseRecipe({ steps: [{ use: "bc" }, { use: "nbc", alpha: 0 }, { use: "cat" }] }));
     // What took the place of what was left out is open in the same way.
-    const replaced = parseRecipe({ steps: [{ use: "bc" }, { use: "nbc", rho: 0 }, { use: "cat" }] });
-    expect(triedAfter(["logarithmic 1"], replaced).map((one) => one.name)).toEqual(["with nbc:rho=0:alpha=0"]);
+    const [left] = without.candidates(recipe);
+    const [replaced] = otherwise.candidates(left.recipe);
+    expect(triedAfter(["logarithmic 1"], replaced.recipe)).toEqual([]);
+    const triedInstead = (best: Recipe) => otherwiseSimplified.candidates(best, { nbc: ["logarithmic 1"] });
+    expect(triedInstead(replaced.recipe).map((one) => one.name)).toEqual(["with nbc:rho=0:alpha=0"]);
+    for (const best of [recipe, left.recipe, linear]) expect(triedInstead(best)).toEqual([]);
     expect(triedAfter(["logarithmic 1"], linear)).toEqual([]);
+  });
+
+  it("tries the linear form of each of two nonlinear compensations once", () => {
+    const recipe = parseRecipe({ steps: ["nbc", "bc", "nbc"] });
+    const tried = roundsOf(recipe, cnn).flatMap((round) => round.candidates(recipe, { nbc: ["logarithmic 1"] }));
+    expect(tried.map(({ recipe: { steps } }) => steps.map(({ alpha }) => alpha))).toEqual([
+      ["auto", undefined, "auto"],
+      [undefined, "auto"],
+      [0, undefined, "auto"],
+      ["auto", undefined],
+      ["auto", undefined, 0],
+    ]);
   });
 
   it("tries no other form of a nonlinear compensation than the recipe says", () => {

@@ -66,14 +66,18 @@ export function roundsOf(recipe: Recipe, kind: NetworkKind): readonly Round[] {
       certainty: certain,
       candidates: () => (hasOpenTarget ? targetsOf(recipe, kind) : [{ name: "as given", recipe }]),
     },
-    ...tried.flatMap((step) => [without(step), ...otherwise(recipe, step), ...simplified(step)]),
+    ...tried.flatMap((step) => {
+      const others = alternativesOf(step);
+      const instead = others.map((other) => otherwise(recipe, step, other));
+      return [without(step), ...instead, ...[step, ...others].flatMap(simplified)];
+    }),
   ];
 }
 
 /** What is tried of a step that was left out, in its place. */
-function otherwise(recipe: Recipe, step: StepRule): readonly Round[] {
+function otherwise(recipe: Recipe, step: StepRule, other: StepRule): Round {
   const behind = recipe.steps.slice(recipe.steps.indexOf(step) + 1);
-  return alternativesOf(step).map((other) => ({
+  return {
     leastGain: 0,
     certainty: 0,
     candidates: (best) => {
@@ -82,20 +86,18 @@ function otherwise(recipe: Recipe, step: StepRule): readonly Round[] {
       const chosen = [...best.steps.slice(0, place), other, ...best.steps.slice(place)];
       return [{ name: `with ${textOfStep(other)}`, recipe: withSteps(best, chosen) }];
     },
-  }));
+  };
 }
 
 /** What a step that stayed has to be better than: where it took a costlier form, a simpler one everywhere. */
-function simplified(rule: StepRule): readonly Round[] {
-  if (simplerThan(rule).length === 0) return [];
-  const replaced = (best: Recipe, step: StepRule, other: StepRule): Candidate => {
+function simplified(step: StepRule): readonly Round[] {
+  if (simplerThan(step).length === 0) return [];
+  const replaced = (best: Recipe, other: StepRule): Candidate => {
     const chosen = best.steps.map((one) => (one === step ? other : one));
     return { name: `with ${textOfStep(other)}`, recipe: withSteps(best, chosen) };
   };
-  const candidates = (best: Recipe, forms?: FormsTaken) =>
-    best.steps
-      .filter(({ use }) => use === rule.use)
-      .flatMap((step) => simplerThan(step, forms).map((other) => replaced(best, step, other)));
+  const candidates: Round["candidates"] = (best, forms) =>
+    best.steps.includes(step) ? simplerThan(step, forms).map((other) => replaced(best, other)) : [];
   return [{ leastGain: 0, certainty: 0, candidates }];
 }
 
