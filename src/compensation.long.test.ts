@@ -1,5 +1,6 @@
 import { afterAll, describe, expect, it } from "vitest";
-import { someFloats, type TestModel } from "../test/models.js";
+import { heavyTailedFeeds, someFloats, type TestModel } from "../test/models.js";
+import { makeTransformer } from "../test/networks.js";
 import {
   makeBlockPeer,
   makeDynamicPeer,
@@ -9,8 +10,11 @@ import {
   makeRowNet,
   makeStranger,
 } from "../test/peers.js";
+import { quantizeTestModel } from "../test/quantizing.js";
 import { compareOutputs } from "./compare/outputs.js";
 import { compensateModel, stepNames } from "./compensation.js";
+import { feedsSource } from "./data/array-source.js";
+import { samplesFrom } from "./data/sample-source.js";
 import type { Sample, Samples } from "./data/samples.js";
 import { samplesOf } from "./data/samples-of.js";
 import { withSession } from "./engine/engine.js";
@@ -18,6 +22,7 @@ import { buildGraph } from "./graph/graph.js";
 import { type Model, withGraph } from "./graph/model.js";
 import { makeNode } from "./graph/node.js";
 import { createRuntimeEngine } from "./node/runtime-engine.js";
+import type { RecipeInput } from "./recipe/recipe.js";
 import { float32Tensor, float32Values, integerValues, type Tensor } from "./tensor/tensor.js";
 
 const engine = createRuntimeEngine({ threads: 1 });
@@ -123,6 +128,32 @@ describe("compensateModel", () => {
       }
     },
   );
+
+  it("holds a nonlinear compensation against the linear one, where it is not linear itself", async () => {
+    const given = makeTransformer();
+    const { model } = given;
+    const feeds = heavyTailedFeeds(given, 40);
+    const low: RecipeInput = { formats: [{ weight: { bits: 4 }, activation: { bits: 8 } }] };
+    const peer = await quantizeTestModel(engine, given, low, feeds.slice(0, 2));
+    const samples = samplesFrom(feedsSource(feeds, "test"), model.graph.inputs);
+    const run = (alpha: number | "auto") =>
+      compensateModel({
+        ...{ float: model, quantized: peer.model, steps: [{ use: "bc" }, { use: "nbc", budget: 3, alpha }] },
+        ...{ samples, sampleCount: 40, seed: 0, engine },
+      });
+    const { report } = await run("auto");
+    const { report: linear } = await run(0);
+    const [, simpler] = linear.trials;
+    expect(simpler.steps).toEqual(["bc", "nbc:budget=3:alpha=0"]);
+    const others = [[], ["bc", "nbc:budget=3"], ["nbc:budget=3"], ["bc"]];
+    expect(report.trials.map(({ steps }) => steps)).toEqual([...others, simpler.steps]);
+    expect(report.trials[4]).toEqual(simpler);
+    expect(linear.trials).toHaveLength(4);
+    // By signal to error: what leaves the network has three axes.
+    const best = Math.max(...report.trials.map(({ sqnrDb }) => sqnrDb));
+    expect(best).toBe(simpler.sqnrDb);
+    expect(report.results).toEqual(linear.results);
+  });
 
   it("gives the model back where no step helps", async () => {
     const peer = makeDynamicPeer();

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, it } from "vitest";
-import { makeTestModel, someFloats, type TestModel } from "../test/models.js";
+import { heavyTailedFeeds, makeTestModel, someFloats, type TestModel } from "../test/models.js";
 import { makeChain, makeResidualNet, makeTransformer, NetworkWriter } from "../test/networks.js";
 import { quantizeTestModel } from "../test/quantizing.js";
 import { fromList, prepareRefinement } from "../test/refining.js";
@@ -19,7 +19,7 @@ import type { RoundingTarget } from "./quantize/format.js";
 import { parseRecipe, type RecipeInput } from "./recipe/recipe.js";
 import { refine, walkBatchSize } from "./refinement.js";
 import { type Bar, chooseRecipe, isBetter, planTrials, type RecipeChoice, type Trial, trialFolds } from "./search.js";
-import { float32Tensor, float32Values, int64Tensor, type Tensor } from "./tensor/tensor.js";
+import { int64Tensor } from "./tensor/tensor.js";
 
 const engine = createRuntimeEngine({ threads: 1 });
 afterAll(() => engine.close());
@@ -150,20 +150,11 @@ describe("chooseRecipe", () => {
 
   it("holds a nonlinear compensation against the linear one at the outputs, where it is not linear itself", async () => {
     const given = makeTransformer();
-    // Tokens of very different size.
-    const samples = samplesLike(given, 80).map((feeds, i): Feeds => {
-      const widen = (tensor: Tensor) =>
-        float32Tensor(
-          tensor.shape,
-          float32Values(tensor).map((one) => one ** 3 * (1 + (i % 7) ** 2)),
-        );
-      return new Map([...feeds].map(([name, tensor]) => [name, widen(tensor)]));
-    });
+    const samples = heavyTailedFeeds(given, 80);
     const source = samplesFrom(feedsSource(samples, "test"), given.model.graph.inputs);
-    const nbc = { use: "nbc", budget: 3 };
-    const chooseWith = (step: Record<string, unknown>) =>
-      choose(given, { ...recipeFor("float"), steps: [step] as never }, source);
-    const { recipe, trials, taken } = await chooseWith(nbc);
+    const chooseWith = (alpha: number | "auto") =>
+      choose(given, { ...recipeFor("float"), steps: [{ use: "nbc", budget: 3, alpha }] }, source);
+    const { recipe, trials, taken } = await chooseWith("auto");
     const [as, without, simpler] = trials;
     expect(trials.map(({ name }) => name)).toEqual(["as given", "without nbc", "with nbc:budget=3:alpha=0"]);
     expect(as.forms.nbc).toContain("logarithmic 1");
@@ -172,7 +163,7 @@ describe("chooseRecipe", () => {
     expect(taken).toBe((isSimpler ? simpler : as).name);
     expect(recipe.steps.map(({ alpha }) => alpha)).toEqual([isSimpler ? 0 : "auto"]);
     // What is linear all over is not tried twice.
-    const linear = await chooseWith({ ...nbc, alpha: 0 });
+    const linear = await chooseWith(0);
     expect(linear.trials.map(({ name }) => name)).toEqual(["as given", "without nbc"]);
     expect(linear.trials[0].samples).toEqual(simpler.samples.slice(0, 40));
   });

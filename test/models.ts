@@ -84,6 +84,16 @@ export function someFloats(shape: readonly number[], seed = 1): Tensor {
   return float32Tensor(shape, Float32Array.from({ length: elementCount(shape) }, next));
 }
 
+/** Feeds of a model in which few huge numbers stand among small ones, and some are larger all over. */
+export function heavyTailedFeeds({ feeds }: TestModel, count: number): readonly Feeds[] {
+  const numbers = (shape: readonly number[], i: number) =>
+    float64Values(someFloats(shape, 200 + i)).map((one) => one ** 3 * (1 + (i % 7) ** 2));
+  return Array.from(
+    { length: count },
+    (_, i): Feeds => new Map([...feeds].map(([name, { shape }]) => [name, float32Tensor(shape, numbers(shape, i))])),
+  );
+}
+
 /** The engine, but for models that hold one of some operators. Counts what it opens. */
 export function refusing(engine: Engine, ...opTypes: readonly string[]): Engine & { opened: number } {
   return {
