@@ -42,7 +42,7 @@ export interface Solved {
   /** Mean square of what the step lowers, where its remark says nothing else. */
   readonly errorBefore: number;
   readonly errorAfter: number;
-  /** Which of its forms the step took there, where it has several. */
+  /** The form that the step took there, of a step whose forms have names. */
   readonly form?: string;
   /** What a user should know of it. */
   readonly remark?: string;
