@@ -24,6 +24,7 @@ import { textOfStep } from "./recipe/settings.js";
 import { walkBatchSize } from "./refinement.js";
 import type { CompensationReport, Trial } from "./report/compensation-report.js";
 import { rangesName } from "./round/live-ranges.js";
+import { type FormsTaken, joinForms } from "./step/forms.js";
 import { version } from "./version.js";
 import { formsIn } from "./walk/solve-sites.js";
 
@@ -141,17 +142,19 @@ interface Tried {
 }
 
 /**
- * The steps with each estimator that is open, then each step left out once: it may harm where others help. What is left out in the
- * end is tried in other forms too, and what stays in simpler ones.
+ * The steps with each estimator that is open, then each step left out once: it may harm where others help. Where one took a costlier
+ * form it is tried in a simpler one, and what is left out with all of these in other ways.
  */
 async function tryVariants(task: CompensateTask, run: AlignedPair, judge: Judge, given: Trial): Promise<Tried> {
   const { steps: asked, quantized, onProgress = () => {} } = task;
   const trials = [given];
   let best: Best = { steps: [], trial: given, model: quantized, walked: undefined };
   let first: Walked | undefined;
+  const taken: FormsTaken[] = [];
   const tryOut = async (steps: readonly StepRule[]) => {
     const walked = await walkAligned(run, steps, (done) => onProgress("refine", done));
     first ??= walked;
+    taken.push(formsIn(walked.results));
     onProgress("try", 0);
     const trial = { steps: steps.map(textOfStep), ...(await judge.measure(walked.model)) };
     trials.push(trial);
@@ -163,14 +166,14 @@ async function tryVariants(task: CompensateTask, run: AlignedPair, judge: Judge,
   for (const steps of withEstimators(asked)) whole.push(await tryOut(steps));
   const { steps } = whole.reduce((a, b) => (judge.isBetter(b.trial, a.trial) ? b : a));
   if (steps.length > 1) for (const step of steps) await tryOut(steps.filter((other) => other !== step));
-  const left = steps.filter((step) => !best.steps.includes(step));
+  const forms = joinForms(taken);
+  for (const step of steps) {
+    const beside = best.steps.includes(step) ? best.steps : steps;
+    for (const other of simplerThan(step, forms)) await tryOut(withOther(beside, step, other));
+  }
+  const left = steps.filter(({ use }) => best.steps.every((step) => step.use !== use));
   for (const step of left) {
     for (const other of alternativesOf(step)) await tryOut(withOther(steps, step, other));
-  }
-  const { steps: chosen, walked } = best;
-  const forms = formsIn(walked?.results ?? []);
-  for (const step of chosen) {
-    for (const other of simplerThan(step, forms)) await tryOut(withOther(chosen, step, other));
   }
   return { trials, best, first };
 }

@@ -151,7 +151,8 @@ export async function chooseRecipe(task: SearchTask): Promise<RecipeChoice> {
   for (const other of others) await challenge(other, rounds[0]);
   for (const round of rounds.slice(1)) {
     // What a round adds, it adds to what the one before has found.
-    for (const other of inOrder(round, best.candidate.recipe, best.fits)) await challenge(other, round);
+    const forms = joinForms(all.flatMap(({ fits }) => fits.map((fit) => fit.forms)));
+    for (const other of inOrder(round, best.candidate.recipe, forms)) await challenge(other, round);
   }
   onProgress(1);
   const tried = all.filter(({ fits }) => fits.length > 0);
@@ -167,10 +168,8 @@ interface Contender {
   gain?: TrialGain;
 }
 
-function inOrder(round: Round, best: Recipe, fits: readonly Trial[] = []): readonly Contender[] {
-  return round
-    .candidates(best, joinForms(fits.map(({ forms }) => forms)))
-    .map((candidate) => ({ candidate, fits: [] }));
+function inOrder(round: Round, best: Recipe, forms?: FormsTaken): readonly Contender[] {
+  return round.candidates(best, forms).map((candidate) => ({ candidate, fits: [] }));
 }
 
 interface Contest {

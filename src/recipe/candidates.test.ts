@@ -72,27 +72,28 @@ describe("roundsOf", () => {
     }
   });
 
-  it("tries the linear form beside a nonlinear compensation that took another one somewhere", () => {
+  it("tries the linear form of a nonlinear compensation that took another one somewhere, whether it stayed or not", () => {
     const recipe = parseRecipe({ steps: [{ use: "bc" }, { use: "nbc" }, { use: "cat" }] });
     const rounds = roundsOf(recipe, cnn);
     expect(rounds).toHaveLength(5);
-    const [, without, otherwise, simplified, otherwiseSimplified] = rounds;
-    const triedAfter = (forms: readonly string[], best = recipe) => simplified.candidates(best, { nbc: forms });
-    expect(triedAfter([])).toEqual([]);
-    expect(triedAfter(["linear"])).toEqual([]);
-    expect(triedAfter(["linear", "logarithmic 1"], parseRecipe({ steps: ["bc", "cat"] }))).toEqual([]);
-    const [{ name, recipe: linear }, ...others] = triedAfter(["linear", "logarithmic in the input"]);
-    expect(others).toEqual([]);
-    expect(name).toBe("with nbc:alpha=0");
-    expect(linear).toEqual(parseRecipe({ steps: [{ use: "bc" }, { use: "nbc", alpha: 0 }, { use: "cat" }] }));
-    // What took the place of what was left out is open in the same way.
+    const [, without, simplified, otherwise, otherwiseSimplified] = rounds;
+    const bent = { nbc: ["linear", "logarithmic in the input"] };
     const [left] = without.candidates(recipe);
+    for (const best of [recipe, left.recipe]) {
+      expect(simplified.candidates(best, {})).toEqual([]);
+      expect(simplified.candidates(best, { nbc: ["linear"] })).toEqual([]);
+      const [{ name, recipe: linear }, ...others] = simplified.candidates(best, bent);
+      expect(others).toEqual([]);
+      expect(name).toBe("with nbc:alpha=0");
+      expect(linear).toEqual(parseRecipe({ steps: [{ use: "bc" }, { use: "nbc", alpha: 0 }, { use: "cat" }] }));
+      expect(otherwise.candidates(linear)).toEqual([]);
+    }
+    // What took the place of what was left out is open in the same way.
     const [replaced] = otherwise.candidates(left.recipe);
-    expect(triedAfter(["logarithmic 1"], replaced.recipe)).toEqual([]);
-    const triedInstead = (best: Recipe) => otherwiseSimplified.candidates(best, { nbc: ["logarithmic 1"] });
-    expect(triedInstead(replaced.recipe).map((one) => one.name)).toEqual(["with nbc:rho=0:alpha=0"]);
-    for (const best of [recipe, left.recipe, linear]) expect(triedInstead(best)).toEqual([]);
-    expect(triedAfter(["logarithmic 1"], linear)).toEqual([]);
+    expect(otherwiseSimplified.candidates(replaced.recipe, bent).map(({ name }) => name)).toEqual([
+      "with nbc:rho=0:alpha=0",
+    ]);
+    for (const best of [recipe, left.recipe]) expect(otherwiseSimplified.candidates(best, bent)).toEqual([]);
   });
 
   it("tries the linear form of each of two nonlinear compensations once", () => {

@@ -11,7 +11,7 @@ export interface Candidate {
 
 /** What is tried beside the best recipe so far. */
 export interface Round {
-  /** @param forms those that the best recipe led to; without them all that may be tried */
+  /** @param forms those that steps took in what was tried so far; without them all that may be tried */
   candidates(best: Recipe, forms?: FormsTaken): readonly Candidate[];
   /** A candidate has to lower the error by this share, or the best stays: what costs time or bytes has to pay. */
   readonly leastGain: number;
@@ -51,54 +51,45 @@ export function roundsOf(recipe: Recipe, kind: NetworkKind): readonly Round[] {
   const tried = recipe.steps.filter(({ use }) => steps.some(({ name, isTried }) => name === use && isTried));
   const hasOpenTarget = kind.isRoundable && leavesTargetOpen(recipe);
   if (!hasOpenTarget && tried.length === 0) return [];
-  // A step that costs something stays only where the error is smaller with it: without it nothing has to be certain.
-  const without = (step: StepRule): Round => ({
-    leastGain: 0,
-    certainty: 0,
-    candidates: (best) => {
-      const left = best.steps.filter((one) => one !== step);
-      return [{ name: `without ${step.use}`, recipe: withSteps(best, left) }];
-    },
-  });
   return [
     {
       leastGain: 0,
       certainty: certain,
       candidates: () => (hasOpenTarget ? targetsOf(recipe, kind) : [{ name: "as given", recipe }]),
     },
-    ...tried.flatMap((step) => {
-      const others = alternativesOf(step);
-      const instead = others.map((other) => otherwise(recipe, step, other));
-      return [without(step), ...instead, ...[step, ...others].flatMap(simplified)];
-    }),
+    ...tried.flatMap((step) => roundsOfStep(recipe, step)),
   ];
 }
 
-/** What is tried of a step that was left out, in its place. */
-function otherwise(recipe: Recipe, step: StepRule, other: StepRule): Round {
+/**
+ * What is tried of a step that costs something: the network without it, the step in simpler forms where it took a costlier one, and
+ * where it was left out with all of these its alternatives. It stays only where the error is smaller with it: without it nothing
+ * has to be certain.
+ */
+function roundsOfStep(recipe: Recipe, step: StepRule): readonly Round[] {
+  const ways = [step, ...alternativesOf(step)].map((rule) => ({ rule, simpler: simplerThan(rule) }));
+  const rules = ways.flatMap(({ rule, simpler }) => [rule, ...simpler]);
   const behind = recipe.steps.slice(recipe.steps.indexOf(step) + 1);
-  return {
-    leastGain: 0,
-    certainty: 0,
-    candidates: (best) => {
-      if (hasStep(best, step.use)) return [];
-      const place = best.steps.filter((one) => !behind.includes(one)).length;
-      const chosen = [...best.steps.slice(0, place), other, ...best.steps.slice(place)];
-      return [{ name: `with ${textOfStep(other)}`, recipe: withSteps(best, chosen) }];
-    },
+  const withRules = (best: Recipe, name: string, chosen: readonly StepRule[]): Candidate => {
+    const others = best.steps.filter((one) => !rules.includes(one));
+    const place = others.filter((one) => !behind.includes(one)).length;
+    return { name, recipe: withSteps(best, [...others.slice(0, place), ...chosen, ...others.slice(place)]) };
   };
-}
-
-/** What a step that stayed has to be better than: where it took a costlier form, a simpler one everywhere. */
-function simplified(step: StepRule): readonly Round[] {
-  if (simplerThan(step).length === 0) return [];
-  const replaced = (best: Recipe, other: StepRule): Candidate => {
-    const chosen = best.steps.map((one) => (one === step ? other : one));
-    return { name: `with ${textOfStep(other)}`, recipe: withSteps(best, chosen) };
+  const withRule = (best: Recipe, rule: StepRule) => withRules(best, `with ${textOfStep(rule)}`, [rule]);
+  const instead = (rule: StepRule) => (best: Recipe) =>
+    best.steps.some((one) => rules.includes(one)) ? [] : [withRule(best, rule)];
+  const simplified = (rule: StepRule, simpler: readonly StepRule[]) => (best: Recipe, forms?: FormsTaken) => {
+    const isThere = rule === step || forms === undefined || best.steps.includes(rule);
+    return isThere && simplerThan(rule, forms).length > 0 ? simpler.map((other) => withRule(best, other)) : [];
   };
-  const candidates: Round["candidates"] = (best, forms) =>
-    best.steps.includes(step) ? simplerThan(step, forms).map((other) => replaced(best, other)) : [];
-  return [{ leastGain: 0, certainty: 0, candidates }];
+  const all: readonly Round["candidates"][] = [
+    (best) => [withRules(best, `without ${step.use}`, [])],
+    ...ways.flatMap(({ rule, simpler }) => [
+      ...(rule === step ? [] : [instead(rule)]),
+      ...(simpler.length === 0 ? [] : [simplified(rule, simpler)]),
+    ]),
+  ];
+  return all.map((candidates) => ({ leastGain: 0, certainty: 0, candidates }));
 }
 
 /** What is tried where a network is better without a step. */
