@@ -28,11 +28,11 @@ export interface StepResult {
   readonly sites: readonly SiteRecord[];
 }
 
+/** The forms that steps took at the sites that they solved. */
 export function formsIn(results: readonly StepResult[]): FormsTaken {
-  const formsOf = ({ sites }: StepResult) =>
-    sites.flatMap((site) => (site.kind === "solved" && site.form !== undefined ? [site.form] : []));
-  const some = results.filter((result) => formsOf(result).length > 0);
-  return joinForms(some.map((result) => ({ [result.name]: formsOf(result) })));
+  const formsOf = ({ name, sites }: StepResult): readonly FormsTaken[] =>
+    sites.flatMap((site) => (site.kind === "solved" && site.form !== undefined ? [{ [name]: [site.form] }] : []));
+  return joinForms(results.flatMap(formsOf));
 }
 
 /** Sites of one step that do not see each other's changes. */
