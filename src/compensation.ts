@@ -143,7 +143,7 @@ interface Tried {
 
 /**
  * The steps with each estimator that is open, then each step left out once: it may harm where others help. Where one took a costlier
- * form it is tried in a simpler one, and what is left out with all of these in other ways.
+ * form it is tried in a simpler one, and where it leaves another way open in that.
  */
 async function tryVariants(task: CompensateTask, run: AlignedPair, judge: Judge, given: Trial): Promise<Tried> {
   const { steps: asked, quantized, onProgress = () => {} } = task;
@@ -168,12 +168,10 @@ async function tryVariants(task: CompensateTask, run: AlignedPair, judge: Judge,
   if (steps.length > 1) for (const step of steps) await tryOut(steps.filter((other) => other !== step));
   const forms = joinForms(taken);
   for (const step of steps) {
-    const beside = best.steps.includes(step) ? best.steps : steps;
-    for (const other of simplerThan(step, forms)) await tryOut(withOther(beside, step, other));
-  }
-  const left = steps.filter(({ use }) => best.steps.every((step) => step.use !== use));
-  for (const step of left) {
-    for (const other of alternativesOf(step)) await tryOut(withOther(steps, step, other));
+    for (const other of [...simplerThan(step, forms), ...alternativesOf(step)]) {
+      const beside = best.steps.includes(step) ? best.steps : steps;
+      await tryOut(withOther(beside, step, other));
+    }
   }
   return { trials, best, first };
 }

@@ -63,8 +63,7 @@ export function roundsOf(recipe: Recipe, kind: NetworkKind): readonly Round[] {
 
 /**
  * What is tried of a step that costs something: the network without it, the step in simpler forms where it took a costlier one, and
- * where it was left out with all of these its alternatives. It stays only where the error is smaller with it: without it nothing
- * has to be certain.
+ * its alternatives. It stays only where the error is smaller with it: without it nothing has to be certain.
  */
 function roundsOfStep(recipe: Recipe, step: StepRule): readonly Round[] {
   const ways = [step, ...alternativesOf(step)].map((rule) => ({ rule, simpler: simplerThan(rule) }));
@@ -76,8 +75,6 @@ function roundsOfStep(recipe: Recipe, step: StepRule): readonly Round[] {
     return { name, recipe: withSteps(best, [...others.slice(0, place), ...chosen, ...others.slice(place)]) };
   };
   const withRule = (best: Recipe, rule: StepRule) => withRules(best, `with ${textOfStep(rule)}`, [rule]);
-  const instead = (rule: StepRule) => (best: Recipe) =>
-    best.steps.some((one) => rules.includes(one)) ? [] : [withRule(best, rule)];
   const simplified = (rule: StepRule, simpler: readonly StepRule[]) => (best: Recipe, forms?: FormsTaken) => {
     const isThere = rule === step || forms === undefined || best.steps.includes(rule);
     return isThere && simplerThan(rule, forms).length > 0 ? simpler.map((other) => withRule(best, other)) : [];
@@ -85,14 +82,14 @@ function roundsOfStep(recipe: Recipe, step: StepRule): readonly Round[] {
   const all: readonly Round["candidates"][] = [
     (best) => [withRules(best, `without ${step.use}`, [])],
     ...ways.flatMap(({ rule, simpler }) => [
-      ...(rule === step ? [] : [instead(rule)]),
+      ...(rule === step ? [] : [(best: Recipe) => [withRule(best, rule)]]),
       ...(simpler.length === 0 ? [] : [simplified(rule, simpler)]),
     ]),
   ];
   return all.map((candidates) => ({ leastGain: 0, certainty: 0, candidates }));
 }
 
-/** What is tried where a network is better without a step. */
+/** What is tried beside a step. */
 export function alternativesOf({ use, ...options }: StepRule): readonly StepRule[] {
   const step = steps.find(({ name }) => name === use);
   return (step?.alternatives(options) ?? []).map((other) => ({ use, ...other }));

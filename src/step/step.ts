@@ -82,7 +82,7 @@ export interface Step<Options extends OptionList, S extends Site, Found extends 
    * for steps that cost bytes or time when the model runs, or that can do harm.
    */
   readonly isTried?: boolean;
-  /** Of a step that is tried: what is tried instead where the network is better without it, as far as its options leave that open. */
+  /** Of a step that is tried: what else is tried in its place, as far as its options leave that open. */
   alternatives?(options: OptionsOf<Options>): readonly OptionValues[];
   /**
    * Of a step that is tried: what it has to be better than at the outputs as well, as far as its options leave that open.
