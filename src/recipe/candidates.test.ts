@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { defaultOf, type NetworkKind, roundsOf } from "./candidates.js";
 import { presets } from "./presets.js";
 import { parseRecipe, type Recipe, type RecipeInput } from "./recipe.js";
+import { textOfStep } from "./settings.js";
 
 const cnn: NetworkKind = { hasProducts: false, isQuantized: true, isRoundable: true };
 const transformer: NetworkKind = { ...cnn, hasProducts: true };
@@ -46,17 +47,18 @@ describe("roundsOf", () => {
     }
   });
 
-  it("tries another target of a block step that was left out, where the recipe leaves it open, in its place", () => {
+  it("tries another target of a block step, where the recipe leaves it open, in its place, whether it stayed or not", () => {
     const recipe = parseRecipe({ steps: [{ use: "bc" }, { use: "qwt" }, { use: "cat" }] });
     const [, without, otherwise, ...others] = roundsOf(recipe, cnn);
     expect(others).toEqual([]);
-    expect(otherwise.candidates(recipe)).toEqual([]);
     const [left] = without.candidates(recipe);
     expect(left.name).toBe("without qwt");
-    const [other, ...rest] = otherwise.candidates(left.recipe);
-    expect(rest).toEqual([]);
-    expect(other.name).toBe("with qwt:rho=0");
-    expect(other.recipe).toEqual(parseRecipe({ steps: [{ use: "bc" }, { use: "qwt", rho: 0 }, { use: "cat" }] }));
+    for (const best of [recipe, left.recipe]) {
+      const [other, ...rest] = otherwise.candidates(best);
+      expect(rest).toEqual([]);
+      expect(other.name).toBe("with qwt:rho=0");
+      expect(other.recipe).toEqual(parseRecipe({ steps: [{ use: "bc" }, { use: "qwt", rho: 0 }, { use: "cat" }] }));
+    }
   });
 
   it("leaves a step out of what an open target of GPTQ was chosen for", () => {
@@ -86,9 +88,9 @@ describe("roundsOf", () => {
       expect(others).toEqual([]);
       expect(name).toBe("with nbc:alpha=0");
       expect(linear).toEqual(parseRecipe({ steps: [{ use: "bc" }, { use: "nbc", alpha: 0 }, { use: "cat" }] }));
-      expect(otherwise.candidates(linear)).toEqual([]);
+      expect(otherwise.candidates(linear).map(({ name }) => name)).toEqual(["with nbc:rho=0"]);
     }
-    // What took the place of what was left out is open in the same way.
+    // What took its place is open in the same way.
     const [replaced] = otherwise.candidates(left.recipe);
     expect(otherwiseSimplified.candidates(replaced.recipe, bent).map(({ name }) => name)).toEqual([
       "with nbc:rho=0:alpha=0",
@@ -96,15 +98,17 @@ describe("roundsOf", () => {
     for (const best of [recipe, left.recipe]) expect(otherwiseSimplified.candidates(best, bent)).toEqual([]);
   });
 
-  it("tries the linear form of each of two nonlinear compensations once", () => {
+  it("tries the other form and the other target of each of two nonlinear compensations once", () => {
     const recipe = parseRecipe({ steps: ["nbc", "bc", "nbc"] });
     const tried = roundsOf(recipe, cnn).flatMap((round) => round.candidates(recipe, { nbc: ["logarithmic 1"] }));
-    expect(tried.map(({ recipe: { steps } }) => steps.map(({ alpha }) => alpha))).toEqual([
-      ["auto", undefined, "auto"],
-      [undefined, "auto"],
-      [0, undefined, "auto"],
-      ["auto", undefined],
-      ["auto", undefined, 0],
+    expect(tried.map(({ recipe: { steps } }) => steps.map(textOfStep).join(" "))).toEqual([
+      "nbc bc nbc",
+      "bc nbc",
+      "nbc:alpha=0 bc nbc",
+      "nbc:rho=0 bc nbc",
+      "nbc bc",
+      "nbc bc nbc:alpha=0",
+      "nbc bc nbc:rho=0",
     ]);
   });
 
@@ -117,18 +121,31 @@ describe("roundsOf", () => {
   });
 
   it.each([
-    ["a convolutional network", low, cnn, ["percentile ranges", "with qwt"]],
-    ["attention", low, transformer, ["with qwt", "percentile ranges"]],
-    ["attention at 8 bits", { auto: true } as const, transformer, ["with qwt"]],
-  ])("tries what is usual on networks of a kind before what is not: %s", (_about, given, kind, order) => {
+    ["a convolutional network", low, cnn, ["percentile ranges", "with qwt", "with qwt:rho=0"], 1],
+    ["attention", low, transformer, ["with qwt", "percentile ranges"], 0],
+    ["attention at 8 bits", { auto: true } as const, transformer, ["with qwt", "with qwt:rho=0"], 2],
+  ])("tries what is usual on networks of a kind before what is not: %s", (_about, given, kind, order, certainty) => {
     const recipe = parseRecipe(given);
     const rounds = roundsOf(recipe, kind).map(({ candidates, certainty }) => ({
       certainty,
       names: candidates(defaultOf(recipe, kind)).map(({ name }) => name),
     }));
-    expect(rounds.flatMap(({ names }) => names).filter((name) => order.includes(name))).toEqual(order);
-    const blocks = rounds.find(({ names }) => names.includes("with qwt"));
-    expect(blocks?.certainty).toBe(order[0] === "with qwt" && order.length > 1 ? 0 : 2);
+    const tried = [...order, "percentile ranges", "with qwt:rho=0"];
+    expect(rounds.flatMap(({ names }) => names).filter((name) => tried.includes(name))).toEqual(order);
+    const blocks = rounds.filter(({ names }) => names.some((name) => name.startsWith("with qwt")));
+    for (const round of blocks) expect(round.certainty).toBe(certainty);
+  });
+
+  it("replaces a linear compensation by one with another target or form, and keeps the target that was found", () => {
+    const start = defaultOf(parseRecipe(low), cnn);
+    const offered = (steps: RecipeInput["steps"]) =>
+      roundsOf(parseRecipe(low), cnn)
+        .flatMap(({ candidates }) => candidates({ ...start, steps: parseRecipe({ steps }).steps }))
+        .filter(({ name }) => /qwt|nbc/.test(name))
+        .map(({ recipe }) => recipe.steps.map(textOfStep).join(" "));
+    expect(offered(["bc"])).toEqual(["bc qwt", "bc qwt:rho=0"]);
+    expect(offered(["bc", "qwt"])).toEqual(expect.arrayContaining(["bc qwt:rho=0", "bc nbc"]));
+    expect(offered(["bc", { use: "qwt", rho: 0 }])).toContain("bc nbc:rho=0");
   });
 
   it("gives the edges 8 bits where others get few, unless the recipe says", () => {

@@ -31,14 +31,17 @@ export interface NetworkKind {
 
 type WeightRule = Exclude<Recipe["formats"][number]["weight"], "float">;
 
-/** What costs nothing when the model runs has to gain so much, what costs something so much. */
+/** What costs nothing when the model runs has to gain so much, what costs bytes so much, what ends integer kernels so much. */
 const freeGain = 0.01;
-const costlyGain = 0.05;
+const usualGain = 0.05;
+const costlyGain = 0.1;
 /**
  * Divergences have long tails: a hundred samples tell recipes apart only that are far apart. What stands first came out best
  * on networks of its kind, and several others may each beat it by chance.
  */
 const certain = 2;
+/** Enough for what came out well on other networks of the kind too. */
+const likely = 1;
 
 /**
  * What a run tries before it starts: where a rounding leaves its target open, the targets; of steps that cost something, the
@@ -140,13 +143,16 @@ function automaticRounds(recipe: Recipe, kind: NetworkKind): readonly Round[] {
   const nearest = { name: "rtn, bc", recipe: base };
   const [best] = gptq;
   const free = { leastGain: freeGain, certainty: certain };
-  const costly = { leastGain: costlyGain, certainty: certain };
   // On attention below 8 bits compensated blocks came out best at all bits: there a gain need not be certain.
   const isUsual = kind.hasProducts && (!isEightBit(recipe) || isLowBit(recipe));
+  const linear = isUsual
+    ? { leastGain: usualGain, certainty: 0 }
+    : { leastGain: costlyGain, certainty: isEightBit(recipe) ? certain : likely };
   const compensated: readonly Round[] = [
-    { ...costly, certainty: isUsual ? 0 : certain, candidates: (found) => added(found, { use: "qwt" }) },
+    { ...linear, candidates: (found) => added(found, { use: "qwt" }) },
+    ...(isUsual ? [] : [{ ...linear, candidates: withOwnTarget }]),
     // Where a linear compensation does not pay, one with two more terms does not either.
-    { ...costly, candidates: (found) => (hasStep(found, "qwt") ? replaceLinear(found) : []) },
+    { leastGain: usualGain, certainty: certain, candidates: replaceLinear },
   ];
   const ranges: Round = { ...free, candidates: rangesOf };
   return [
@@ -161,7 +167,7 @@ function automaticRounds(recipe: Recipe, kind: NetworkKind): readonly Round[] {
 
 function added(best: Recipe, step: StepRule): readonly Candidate[] {
   return present([step]).map((rule) => ({
-    name: `with ${namesOf([rule])}`,
+    name: `with ${textOfStep(rule)}`,
     recipe: withSteps(best, [...best.steps, rule]),
   }));
 }
@@ -176,14 +182,20 @@ function withoutStep(best: Recipe, { use }: StepRule): Candidate {
   };
 }
 
-function hasStep({ steps: chosen }: Recipe, use: string): boolean {
-  return chosen.some((step) => step.use === use);
+/** A linear compensation with the float block's own output as its target, in place of one that stays and where none does. */
+function withOwnTarget(best: Recipe): readonly Candidate[] {
+  return instead(best, { use: "qwt", rho: 0 });
 }
 
 /** The bipolar form of a linear compensation in its place. */
 function replaceLinear(best: Recipe): readonly Candidate[] {
+  return best.steps.flatMap((step) => (step.use === "qwt" ? instead(best, { ...step, use: "nbc" }) : []));
+}
+
+/** A compensation of blocks in place of the linear one. */
+function instead(best: Recipe, step: StepRule): readonly Candidate[] {
   const others = best.steps.filter(({ use }) => use !== "qwt");
-  return present([{ use: "nbc" }]).map((rule) => ({ name: "with nbc", recipe: withSteps(best, [...others, rule]) }));
+  return added({ ...best, steps: others }, step);
 }
 
 /** Heavy tails are cut off by a percentile where few codes have to do; one in 10,000 values is too little of them. */
@@ -237,8 +249,4 @@ function editWeights(recipe: Recipe, edit: (weight: WeightRule) => WeightRule): 
 
 function withSteps(recipe: Recipe, chosen: readonly StepRule[]): Recipe {
   return { ...recipe, steps: [...chosen] };
-}
-
-function namesOf(rules: readonly StepRule[]): string {
-  return rules.map(({ use }) => use).join(", ");
 }
