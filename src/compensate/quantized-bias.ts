@@ -1,6 +1,7 @@
 import type { Graph, Node, ValueName } from "../graph/graph.js";
 import { createNameSource } from "../graph/names.js";
 import { isOperator, withInputs } from "../graph/node.js";
+import { extremesOf } from "../math/extremes.js";
 import { dequantizedConstant } from "../operators/dequantize.js";
 import { bitsOf } from "../tensor/element-type.js";
 import {
@@ -91,8 +92,9 @@ export function changeQuantized(
 
 /** The finest grid of 8 bits that holds all values: symmetric where codes are signed, as integer kernels want it. */
 function gridFor(values: Float32Array, isSigned: boolean) {
-  const low = Math.min(0, ...values);
-  const high = Math.max(0, ...values);
+  const extremes = extremesOf(values);
+  const low = Math.min(0, extremes.low);
+  const high = Math.max(0, extremes.high);
   if (isSigned) {
     const scale = Math.fround(Math.max(-low, high) / 127) || 1;
     return { scale, zeroPoint: 0, least: -127, most: 127 };

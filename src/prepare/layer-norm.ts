@@ -5,6 +5,7 @@ import { labelOf, withInputs } from "../graph/node.js";
 import type { GraphPatch } from "../graph/patch.js";
 import { PatchWriter } from "../graph/patch-writer.js";
 import { shapeOf, type ValueTypes } from "../graph/value-types.js";
+import { extremesOf } from "../math/extremes.js";
 import { findLayers } from "../operators/index.js";
 import type { Layer } from "../operators/layer.js";
 import { type ChannelParameter, findNormalization, type Normalization } from "../operators/normalization.js";
@@ -110,16 +111,17 @@ function solve(
   const canShift = shift !== undefined;
   const shifts = Array.from(lows, (low, c) => (canShift ? (low + highs[c]) / 2 : 0));
   const halves = Array.from(highs, (high, c) => Math.max(high - shifts[c], shifts[c] - lows[c]));
-  const widest = Math.max(...halves);
+  const widest = extremesOf(halves).high;
   if (widest === 0) return { kind: "skipped", reason: "its values are the same on every sample" };
   const raw = halves.map((half) => Math.max(half / widest, narrowest) ** exponent);
   // Weights stay about as large as they are.
   const mean = Math.exp(raw.reduce((sum, scale) => sum + Math.log(scale), 0) / raw.length);
   const scales = raw.map((scale) => scale / mean);
-  const width = (low: number, high: number) => Math.max(high, 0) - Math.min(low, 0);
-  const before = width(Math.min(...lows), Math.max(...highs));
+  const width = (least: Float64Array, most: Float64Array) =>
+    Math.max(extremesOf(most).high, 0) - Math.min(extremesOf(least).low, 0);
+  const before = width(lows, highs);
   const changed = (values: Float64Array) => values.map((value, c) => (value - shifts[c]) / scales[c]);
-  const after = width(Math.min(...changed(lows)), Math.max(...changed(highs)));
+  const after = width(changed(lows), changed(highs));
   const spread = scales.reduce((sum, scale) => sum + scale ** 2, 0) / scales.length;
   const errorOf = (range: number) => (range / 255) ** 2 / 12;
   const solution = { shifts, scales };

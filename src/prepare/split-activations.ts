@@ -8,6 +8,7 @@ import { PatchWriter } from "../graph/patch-writer.js";
 import type { ValueTypes } from "../graph/value-types.js";
 import { elementTypeOf } from "../graph/value-types.js";
 import { distributionOf } from "../math/distribution.js";
+import { extremesOf } from "../math/extremes.js";
 import { clamp, roundHalfEven } from "../math/round.js";
 import { chooseActivations } from "../quantize/choose-activations.js";
 import type { LayerPlan } from "../quantize/choose-layers.js";
@@ -143,7 +144,7 @@ function findGrid(
   const extremes = groups.flatMap((group, i) =>
     columnsOf(group, 2, [scale], pieces[i]).flatMap((column) => [...column]),
   );
-  const range = { low: Math.min(...extremes), high: Math.max(...extremes) };
+  const range = extremesOf(extremes);
   const observed = { extremes: range, averageExtremes: range, distribution: distributionOf(copies.sort()) };
   return gridOf(format, observed);
 }
