@@ -65,8 +65,8 @@ const alignedOn = 2;
  * closer to the float model on samples that nothing was fitted on; each step is left out once too, and the best is kept.
  *
  * @throws RecoupError `compensate/mismatch` for models with other inputs or outputs or with no value in common,
- * `compensate/nothing-to-do` for a model that computes what the float model does, `data/empty`, `model/not-finite`, and
- * what the engine throws
+ * `compensate/nothing-to-do` for a model that computes what the float model does, `data/empty`, `data/not-finite`,
+ * `model/not-finite`, and what the engine throws
  */
 export async function compensateModel(task: CompensateTask): Promise<CompensateOutcome> {
   const { float, quantized, samples, engine, onProgress: progress = () => {} } = task;
@@ -74,6 +74,8 @@ export async function compensateModel(task: CompensateTask): Promise<CompensateO
   refuseNotANumber(float.graph);
   const indices = chooseSamples(samples.length, task.sampleCount, task.seed);
   if (indices.length === 0) throw new RecoupError("data/empty", "holds no samples");
+  // Samples are looked at for it: what is wrong with them shall not wait for hours of work.
+  const data = await samples.fingerprint(indices);
   progress("clean", 0);
   const plan = await bringTogether(float, quantized, engine);
   progress("align", 0);
@@ -99,7 +101,6 @@ export async function compensateModel(task: CompensateTask): Promise<CompensateO
   const isChanged = best.walked !== undefined;
   const check = isChanged ? await checkBeside(task, plan.float, best.model, indices.slice(0, checkedSamples)) : [];
   const { walked = all } = best;
-  const data = await samples.fingerprint(indices);
   const { model, warnings } = isChanged
     ? dropBrokenTraining(withMetadata(best.model, best.trial.steps, data))
     : { model: quantized, warnings: [] };

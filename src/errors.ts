@@ -20,6 +20,7 @@ const errorKinds = {
   "data/unreadable": "input",
   "data/label": "input",
   "data/mismatch": "input",
+  "data/not-finite": "input",
   "preprocess/invalid": "input",
   "quantize/nothing-to-do": "input",
   "compensate/mismatch": "input",

@@ -126,6 +126,34 @@ describe("recoup quantize", () => {
   });
 });
 
+describe("a sample that holds what is not a number", () => {
+  const nan = at("nan.npy");
+  const output = at("nan.onnx");
+  beforeAll(() => {
+    const values = Float32Array.from(somePictures(12), (value) => value / 255);
+    values[9 * 28 * 28 + 3] = Number.NaN;
+    writeFileSync(nan, encodeNpy(float32Tensor([12, 1, 28, 28], values)));
+  });
+
+  it.each<readonly [about: string, args: readonly string[]]>([
+    ["quantize", ["quantize", cnn, "-o", output, "--steps", "qwt"]],
+    ["quantize with trials", ["quantize", cnn, "-o", output, "--weights", "4", "--steps", "auto"]],
+    ["a dry run", ["quantize", cnn, "--dry-run"]],
+    ["compensate", ["compensate", cnn, cnn, "-o", output]],
+    ["statistics", ["statistics", cnn, "-o", output]],
+    ["compare", ["compare", cnn, cnn]],
+    ["evaluate", ["evaluate", cnn, "--task", "classification", "--labels", labels]],
+  ])("is named, and nothing is written: %s", async (_about, args) => {
+    const { exitCode, stdout, stderr } = await recoup(...args, "--data", nan, "--threads", "1");
+    expect(exitCode).toBe(2);
+    expect(stdout).toBe("");
+    expect(stderr).toContain(`${nan}: pixel_values: sample nan.npy[9] holds NaN at element 3 [data/not-finite]`);
+    expect(stderr).not.toContain("--resume");
+    expect(existsSync(output)).toBe(false);
+    expect(existsSync(`${output}.checkpoint`)).toBe(false);
+  });
+});
+
 describe("recoup quantize --dry-run", () => {
   const command = ["quantize", cnn, "--data", samples, "--weights", "4", "--steps", "bc"];
 

@@ -1,6 +1,7 @@
 import type { Feeds } from "../engine/engine.js";
 import { RecoupError } from "../errors.js";
 import type { Dimension, Value } from "../graph/graph.js";
+import { findNotANumber } from "../tensor/not-a-number.js";
 import type { Tensor } from "../tensor/tensor.js";
 
 /**
@@ -17,6 +18,20 @@ export function checkFeeds(id: string, feeds: Feeds, inputs: readonly Value[]): 
       const message = `sample ${id} is ${describeTensor(tensor)}, the model takes ${describeValue(input)}`;
       throw new RecoupError("data/mismatch", message, { field: input.name });
     }
+  }
+}
+
+/**
+ * Checks that no float input of a sample holds what is not a number: it would make every output so, and errors would name what
+ * they met first. Infinity is left alone, since attention masks hold it.
+ *
+ * @param id what the sample is called in the message
+ * @throws RecoupError `data/not-finite`, place: the input
+ */
+export function refuseNotANumber(id: string, feeds: Feeds): void {
+  for (const [name, tensor] of feeds) {
+    const at = findNotANumber(tensor);
+    if (at >= 0) throw new RecoupError("data/not-finite", `sample ${id} holds NaN at element ${at}`, { field: name });
   }
 }
 

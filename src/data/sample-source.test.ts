@@ -1,10 +1,13 @@
 import { describe, expect, it } from "vitest";
+import { makeTestModel } from "../../test/models.js";
 import type { Dimension, Value } from "../graph/graph.js";
+import { makeNode } from "../graph/node.js";
 import type { ElementType } from "../tensor/element-type.js";
-import { float32Tensor, float32Values, int64Tensor, type Tensor, uint8Tensor } from "../tensor/tensor.js";
+import { float32Tensor, float32Values, floatTensor, int64Tensor, type Tensor, uint8Tensor } from "../tensor/tensor.js";
 import { arraySource, feedsSource, isPictureArray, pictureOfArray } from "./array-source.js";
 import { samplesFrom } from "./sample-source.js";
 import type { Sample, Samples } from "./samples.js";
+import { samplesOf } from "./samples-of.js";
 
 function input(name: string, elementType: ElementType, shape?: readonly Dimension[]): Value {
   return { name, type: { kind: "tensor", elementType, shape } };
@@ -81,6 +84,43 @@ describe("samplesFrom", () => {
   it("takes any size where the model leaves it open, and any shape where it says none", async () => {
     const open = [input("x", "float32", [null, "features"]), input("n", "int64")];
     expect(await readAll(samplesFrom(arraySource(arrays, ""), open), [0, 1])).toHaveLength(2);
+  });
+});
+
+describe("samples with values that are not numbers", () => {
+  const [nan, infinity] = [Number.NaN, Number.POSITIVE_INFINITY];
+  const x = floatTensor("float16", [3, 2], [1, infinity, 3, nan, -infinity, 6]);
+  const samples = samplesFrom(arraySource(new Map([["x", x]]), ""), [input("x", "float16")], { file: "a.npy" });
+  const refusal = {
+    code: "data/not-finite",
+    exitCode: 2,
+    place: { file: "a.npy", field: "x" },
+    message: "sample 1 holds NaN at element 1",
+  };
+
+  it("are refused by name where they are read, others are not looked at", async () => {
+    expect(await readAll(samples, [2, 0])).toHaveLength(2);
+    await expect(readAll(samples, [0, 1])).rejects.toMatchObject(refusal);
+    await expect(readAll(samples, [1])).rejects.toMatchObject(refusal);
+  });
+
+  it("are refused where a run asks for their fingerprint, before it does anything", async () => {
+    await expect(samples.fingerprint([0, 2])).resolves.toMatch(/^[0-9a-f]{64}$/);
+    await expect(samples.fingerprint([0, 1])).rejects.toMatchObject(refusal);
+  });
+
+  it("are refused among tensors in memory", async () => {
+    const { model } = makeTestModel({
+      feeds: { x: float32Tensor([1, 2], [0, 0]) },
+      nodes: [makeNode("Relu", ["x"], ["y"])],
+      outputs: ["y"],
+    });
+    const given = samplesOf(
+      model,
+      [1, nan].map((value) => ({ x: float32Tensor([1, 2], [infinity, value]) })),
+    );
+    await expect(readAll(given, [0, 1])).rejects.toMatchObject({ ...refusal, place: { field: "x" } });
+    await expect(given.fingerprint([1])).rejects.toMatchObject({ ...refusal, place: { field: "x" } });
   });
 });
 

@@ -2,7 +2,7 @@ import type { Feeds } from "../engine/engine.js";
 import { withPlace } from "../errors.js";
 import type { Value } from "../graph/graph.js";
 import { fingerprintOf, type Parts } from "./fingerprint.js";
-import { checkFeeds } from "./fit.js";
+import { checkFeeds, refuseNotANumber } from "./fit.js";
 import { readAhead } from "./read-ahead.js";
 import type { Samples } from "./samples.js";
 
@@ -12,6 +12,8 @@ export interface SampleSource {
   /** As `Samples` has them. */
   readonly description: string;
   readonly warnings: readonly string[];
+  /** Whether samples are in memory already: to load one takes nothing. */
+  readonly isInMemory?: boolean;
   /** What a person calls a sample. */
   idOf(index: number): string;
   /** @throws RecoupError `data/unreadable`, `data/mismatch` */
@@ -31,22 +33,33 @@ export interface SamplesOptions {
   readonly file?: string;
 }
 
-/** Samples of a source, checked against the model's inputs when they are read. */
+/**
+ * Samples of a source, checked against the model's inputs when they are read. Values that are not numbers are refused then too,
+ * where samples are in memory as soon as their fingerprint is asked for: a run does that before any other work.
+ */
 export function samplesFrom(source: SampleSource, inputs: readonly Value[], options: SamplesOptions = {}): Samples {
-  const { labels } = options;
+  const { labels, file } = options;
+  const checked = new Set<number>();
+  const checkValues = (index: number, feeds: Feeds) => {
+    if (checked.has(index)) return;
+    refuseNotANumber(source.idOf(index), feeds);
+    checked.add(index);
+  };
   const load = async (index: number) => {
     if (!Number.isInteger(index) || index < 0 || index >= source.length) throw new RangeError(`no sample ${index}`);
     const id = source.idOf(index);
     try {
       const feeds = await source.load(index);
       checkFeeds(id, feeds, inputs);
+      checkValues(index, feeds);
       return labels ? { id, feeds, label: labels[index] } : { id, feeds };
     } catch (error) {
-      throw withPlace(error, { file: options.file });
+      throw withPlace(error, { file });
     }
   };
   async function* contents(indices: readonly number[]) {
     for (const index of indices) {
+      if (source.isInMemory) checkValues(index, await source.load(index));
       yield source.idOf(index);
       yield* source.contents(index);
     }
@@ -55,7 +68,10 @@ export function samplesFrom(source: SampleSource, inputs: readonly Value[], opti
     length: source.length,
     description: source.description,
     warnings: source.warnings,
-    fingerprint: (indices) => fingerprintOf(contents(indices)),
+    fingerprint: (indices) =>
+      fingerprintOf(contents(indices)).catch((error: unknown) => {
+        throw withPlace(error, { file });
+      }),
     read: (indices) => readAhead(indices, load),
   };
 }

@@ -20,13 +20,14 @@ export interface Samples {
    * SHA-256, hexadecimal, of everything that decides what the feeds of the given samples are: contents, names and order.
    * Other samples are not looked at.
    *
-   * @throws RecoupError `data/unreadable`
+   * @throws RecoupError `data/unreadable`, `data/not-finite` where a sample in memory holds what is not a number
    */
   fingerprint(indices: readonly number[]): Promise<string>;
   /**
    * The samples of the given indices, in that order, prepared ahead of whoever reads them.
    *
-   * @throws RecoupError `data/unreadable`, `data/mismatch` where a sample does not fit the model's inputs
+   * @throws RecoupError `data/unreadable`, `data/mismatch` where a sample does not fit the model's inputs,
+   * `data/not-finite` where it holds what is not a number
    */
   read(indices: readonly number[]): AsyncIterable<Sample>;
 }

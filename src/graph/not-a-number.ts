@@ -1,6 +1,5 @@
 import { RecoupError } from "../errors.js";
-import { isFloatType } from "../tensor/element-type.js";
-import { float32Values } from "../tensor/tensor.js";
+import { findNotANumber } from "../tensor/not-a-number.js";
 import type { Graph } from "./graph.js";
 
 /**
@@ -11,13 +10,7 @@ import type { Graph } from "./graph.js";
  */
 export function refuseNotANumber(graph: Graph): void {
   for (const [name, tensor] of graph.initializers) {
-    if (!isFloatType(tensor.type)) continue;
-    const at = findNotANumber(float32Values(tensor));
+    const at = findNotANumber(tensor);
     if (at >= 0) throw new RecoupError("model/not-finite", `holds NaN at element ${at}`, { field: name });
   }
-}
-
-function findNotANumber(values: Float32Array): number {
-  for (let i = 0; i < values.length; i++) if (Number.isNaN(values[i])) return i;
-  return -1;
 }
