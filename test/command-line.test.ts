@@ -289,6 +289,8 @@ describe("bad input", () => {
     const inputs = sound.graph.inputs.map((input) => ({ ...input, name: "other" }));
     const nodes = sound.graph.nodes.map((node) => renameReads(node, new Map([[sound.graph.inputs[0].name, "other"]])));
     writeModelFile(at("renamed.onnx"), withGraph(sound, { ...sound.graph, inputs, nodes, origin: undefined }));
+    const metadata = new Map([["recoup.compensation", JSON.stringify({ steps: ["ranges", "bc:places=all"] })]]);
+    writeModelFile(at("compensated.onnx"), { ...sound, metadata });
     writeModelFile(at("nan.onnx"), withGraph(sound, { ...sound.graph, initializers, origin: undefined }));
   });
 

@@ -18,7 +18,7 @@ export interface RecipeOptions extends Settings {
  * The recipe with the settings over it, every default filled in.
  *
  * @throws RecoupError `usage/argument` for more than one recipe or a preset that there is not, `file/not-found`,
- * `file/unreadable`, and as `resolveRecipe` and `readModelFile`
+ * `file/unreadable`, `recipe/invalid` for a model without a recipe, and as `resolveRecipe` and `readModelFile`
  */
 export function openRecipe(options: RecipeOptions): Recipe {
   const { recipe, preset, from } = options;
@@ -43,12 +43,32 @@ function presetNamed(name: string): Preset {
 }
 
 function recipeOfModel(path: string): RecipeInput {
-  const text = readModelFile(path).metadata.get("recoup.recipe");
-  if (text === undefined) {
-    throw new RecoupError("recipe/invalid", "holds no recipe: Recoup did not make it", { file: path });
-  }
-  return parseJson(text, path);
+  const { metadata } = readModelFile(path);
+  const text = metadata.get("recoup.recipe");
+  if (text !== undefined) return parseJson(text, path);
+  const compensation = metadata.get("recoup.compensation");
+  const why =
+    compensation === undefined
+      ? "Recoup did not make it"
+      : `recoup compensate made it, which does the same again with ${stepsIn(compensation)}`;
+  throw new RecoupError("recipe/invalid", `holds no recipe: ${why}`, { file: path });
 }
+
+/** The flag that means the steps of a compensation, as far as its metadata are what Recoup has written. */
+function stepsIn(compensation: string): string {
+  try {
+    const { steps } = JSON.parse(compensation) as { readonly steps?: unknown };
+    if (Array.isArray(steps) && steps.every((step) => typeof step === "string")) {
+      return `--steps ${steps.join(",").slice(0, longestSteps)}`;
+    }
+  } catch {
+    // Others may write what they like into the metadata.
+  }
+  return "--steps";
+}
+
+/** Characters of steps in an error: in a file of somebody else's there may be any number of them. */
+const longestSteps = 300;
 
 /** Only that it is JSON; fields are checked later. */
 function readRecipeFile(path: string): RecipeInput {

@@ -140,14 +140,15 @@ function editWeight(weight: WeightRule, settings: Settings): unknown {
   return { ...weight, bits, granularity, symmetric, range, rounding: editRounding(weight.rounding, settings) };
 }
 
-function editRounding(rounding: WeightRule["rounding"], { rounding: use, target }: Settings): unknown {
-  const chosen = use === undefined || use === rounding.use ? rounding : { use };
-  return target === undefined || chosen.use === "rtn" ? chosen : { ...chosen, target };
+function editRounding(rounding: WeightRule["rounding"], { rounding: use, target, steps: given }: Settings): unknown {
+  if (isAuto(given)) return undefined;
+  const chosen = use === undefined || use === rounding?.use ? rounding : { use };
+  return target === undefined || chosen?.use !== "gptq" ? chosen : { ...chosen, target };
 }
 
 /** A target that changes nothing was meant to. */
 function refuseUnusedTarget(recipe: Recipe, { target }: Settings): Recipe {
-  const isUsed = recipe.formats.some(({ weight }) => weight !== "float" && weight.rounding.use === "gptq");
+  const isUsed = recipe.formats.some(({ weight }) => weight !== "float" && weight.rounding?.use === "gptq");
   if (target === undefined || isUsed) return recipe;
   throw new RecoupError("recipe/invalid", 'is for weights that "gptq" rounds, and there are none: --rounding gptq', {
     field: "rounding.target",
