@@ -73,7 +73,7 @@ function samplesOf(given: TestModel, count?: number): Samples {
 
 function targetsOf({ recipe }: RecipeChoice): readonly unknown[] {
   return recipe.formats.map(
-    ({ weight }) => weight !== "float" && weight.rounding.use === "gptq" && weight.rounding.target,
+    ({ weight }) => weight !== "float" && weight.rounding?.use === "gptq" && weight.rounding.target,
   );
 }
 

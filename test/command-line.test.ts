@@ -389,6 +389,21 @@ describe("bad input", () => {
     ],
     ["steps beside auto", quantize(cnn, "--steps", "auto,bc"), /--steps: "auto" .* stands alone/],
     [
+      "a rounding beside auto",
+      quantize(cnn, "--steps", "auto", "--rounding", "rtn"),
+      /^recoup: --rounding: --steps auto chooses the rounding: leave one of them out/,
+    ],
+    [
+      "an option of a step twice",
+      quantize(cnn, "--steps", "bc:places=layers:places=all"),
+      /^recoup: --steps bc:places: is given twice/,
+    ],
+    [
+      "the recipe of a model that was compensated",
+      quantize(cnn, "--from", at("compensated.onnx")),
+      /compensated\.onnx: holds no recipe: recoup compensate .* with --steps ranges,bc:places=all \[recipe/,
+    ],
+    [
       "an option of a step without a value",
       quantize(cnn, "--steps", "bc:places"),
       /--steps bc: takes a value for places: bc:places=VALUE/,

@@ -1,7 +1,7 @@
 import { RecoupError } from "../errors.js";
 import { type Preset, presets } from "../recipe/presets.js";
 import type { Recipe, RecipeInput } from "../recipe/recipe.js";
-import { resolveRecipe, type Settings } from "../recipe/settings.js";
+import { leaveToTrials, resolveRecipe, type Settings } from "../recipe/settings.js";
 import { readModelFile } from "./model-file.js";
 import { readWholeFile } from "./whole-file.js";
 
@@ -29,8 +29,8 @@ export function openRecipe(options: RecipeOptions): Recipe {
       field: `--${second}`,
     });
   }
-  if (preset !== undefined) return resolveRecipe(presetNamed(preset).recipe, options);
-  if (from !== undefined) return resolveRecipe(recipeOfModel(from), options, from);
+  if (preset !== undefined) return resolveRecipe(leaveToTrials(presetNamed(preset).recipe, options), options);
+  if (from !== undefined) return resolveRecipe(leaveToTrials(recipeOfModel(from), options, from), options, from);
   if (typeof recipe !== "string") return resolveRecipe(recipe, options);
   return resolveRecipe(readRecipeFile(recipe), options, recipe);
 }

@@ -40,6 +40,13 @@ describe("roundsOf", () => {
     }
   });
 
+  it("leaves a rounding to nearest in the recipe that it takes, as every other default", () => {
+    const recipe = parseRecipe({ auto: true });
+    const [{ recipe: nearest }] = roundsOf(recipe, cnn)[0].candidates(recipe);
+    expect(nearest).toEqual(parseRecipe({ steps: ["bc"] }));
+    expect(nearest.formats).toMatchObject([{ weight: { rounding: { use: "rtn" } } }]);
+  });
+
   it("has names that tell the candidates of a round apart", () => {
     for (const round of roundsOf(parseRecipe(low), transformer)) {
       const names = round.candidates(defaultOf(parseRecipe(low), transformer)).map(({ name }) => name);

@@ -113,7 +113,7 @@ export function defaultOf(recipe: Recipe, kind: NetworkKind): Recipe {
 
 function leavesTargetOpen({ formats }: Recipe): boolean {
   return formats.some(
-    ({ weight }) => weight !== "float" && weight.rounding.use === "gptq" && weight.rounding.target === "auto",
+    ({ weight }) => weight !== "float" && weight.rounding?.use === "gptq" && weight.rounding.target === "auto",
   );
 }
 
@@ -135,7 +135,8 @@ function automaticRounds(recipe: Recipe, kind: NetworkKind): readonly Round[] {
   const isLow = isLowBit(recipe) || recipe.formats.some(({ weight }) => weight !== "float" && weight.bits < 4);
   const edges = recipe.edges ?? (isLow ? 8 : undefined);
   const prepared = kind.hasProducts && isLowBit(recipe) ? present([{ use: "layernorm" }]) : [];
-  const base = withSteps({ ...recipe, auto: false, edges }, [...prepared, ...present([{ use: "bc" }])]);
+  const closed = parseRecipe({ ...recipe, auto: false, edges });
+  const base = withSteps(closed, [...prepared, ...present([{ use: "bc" }])]);
   const gptq = targetsFor(kind).map((target) => ({
     name: `gptq, target ${target}, bc`,
     recipe: withRounding(base, target),
@@ -234,7 +235,7 @@ function withRounding(recipe: Recipe, target: string): Recipe {
 function withTarget(recipe: Recipe, target: string): Recipe {
   return editWeights(recipe, (weight) => {
     const { rounding } = weight;
-    const isOpen = rounding.use === "gptq" && rounding.target === "auto";
+    const isOpen = rounding?.use === "gptq" && rounding.target === "auto";
     return isOpen ? { ...weight, rounding: { ...rounding, target: target as typeof rounding.target } } : weight;
   });
 }

@@ -2,8 +2,9 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { RecoupError } from "../errors.js";
 import { steps } from "../steps.js";
-import { neededOpset, parseRecipe, type RecipeInput } from "./recipe.js";
-import { resolveRecipe, resolveStep, type Settings, textOfStep } from "./settings.js";
+import { presets } from "./presets.js";
+import { type FormatRule, neededOpset, parseRecipe, type RecipeInput } from "./recipe.js";
+import { leaveToTrials, resolveRecipe, resolveStep, type Settings, textOfStep } from "./settings.js";
 
 /** The error that something throws, which must be one that callers expect. */
 function errorOf(work: () => unknown): RecoupError {
@@ -86,6 +87,12 @@ describe("parseRecipe", () => {
     [{ steps: ["gtpq"] }, "steps[0]", new RegExp(`\\(${stepNames}\\) or as {"use": name}`)],
     [{ steps: [{ use: "gtpq" }] }, "steps[0].use", new RegExp(`\\(${stepNames}\\) or as {"use": name}`)],
     [{ steps: [{ use: "bc", bits: 3 }] }, "steps[0]", /unknown field, "bits": there are use/],
+    [{ auto: true, steps: ["bc"] }, "steps", /must be empty where they are chosen automatically/],
+    [
+      { auto: true, formats: [{}, { weight: { rounding: "rtn" } }] },
+      "formats[1].weight.rounding",
+      /must be left out where it is chosen automatically/,
+    ],
     [{ skip: ["a", 3] }, "skip[1]", /must be a pattern/],
     [{ storage: "int4" }, "storage", /must be "packed" or "int8" or "onnx"/],
     [{ inlineFunctions: "some" }, "inlineFunctions", /must be "layers" or "all" or "none"/],
@@ -98,6 +105,14 @@ describe("parseRecipe", () => {
     expect(error.code).toBe("recipe/invalid");
     expect(error.place).toEqual({ file: "recipe.json", field });
     expect(error.message).toMatch(message);
+  });
+
+  it("leaves a rounding open that is chosen automatically, and what was filled in before as it is", () => {
+    const once = parseRecipe({ auto: true });
+    expect(once.formats[0].weight).not.toHaveProperty("rounding");
+    expect(parseRecipe(once)).toEqual(once);
+    expect(resolveRecipe(once, {})).toEqual(once);
+    expect(resolveRecipe(once, { steps: ["bc"] })).toEqual(parseRecipe({ steps: ["bc"] }));
   });
 
   it("leaves a recipe as it is that has been filled in before, whatever it was", () => {
@@ -179,6 +194,46 @@ describe("resolveRecipe", () => {
     expect([error.code, error.place.field]).toEqual(["usage/argument", flag]);
   });
 
+  const low: RecipeInput = { formats: [{ weight: { bits: 4 } }] };
+  const rounded: RecipeInput = { formats: [{}, { weight: { bits: 4, rounding: { use: "gptq", target: "same" } } }] };
+  const place = { file: "recipe.json", field: "formats[1].weight.rounding" };
+  it.each<readonly [recipe: RecipeInput, settings: Settings, code: string, place: object, message: string]>([
+    [{}, { steps: ["auto"], rounding: "rtn" }, "usage/argument", { field: "--rounding" }, "--steps auto chooses the r"],
+    [low, { steps: ["auto"], target: "same" }, "usage/argument", { field: "--target" }, "--steps auto chooses the t"],
+    [{ auto: true }, { rounding: "gptq" }, "usage/argument", { field: "--rounding" }, "the recipe's auto chooses"],
+    [rounded, { steps: ["auto"] }, "recipe/invalid", place, "--steps auto chooses the rounding: leave one of them out"],
+  ])("refuses what trials would choose: %j with %j", (recipe, settings, code, where, message) => {
+    const error = errorOf(() => resolveRecipe(recipe, settings, "recipe.json"));
+    expect([error.code, error.place]).toEqual([code, where]);
+    expect(error.message).toContain(message);
+  });
+
+  it("takes over a recipe of somebody else's for trials, but for the rounding that it says", () => {
+    const settings = { steps: ["auto"], range: "minmax" };
+    for (const { recipe } of [{ recipe: rounded }, { recipe: parseRecipe(rounded) }, ...presets]) {
+      const { auto, steps: chosen, formats } = resolveRecipe(leaveToTrials(recipe, settings), settings);
+      expect([auto, chosen]).toEqual([true, []]);
+      expect(formats.some(({ weight }) => weight !== "float" && weight.rounding !== undefined)).toBe(false);
+      const parsed = parseRecipe(recipe);
+      expect(formats.map(bitsOf)).toEqual(parsed.formats.map(bitsOf));
+      expect(leaveToTrials(recipe, {})).toBe(recipe);
+      expect(resolveRecipe(leaveToTrials(parsed, {}), { rounding: "gptq" }).formats).toMatchObject(
+        parsed.formats.map(() => ({ weight: { rounding: { use: "gptq" } } })),
+      );
+    }
+    expect(errorOf(() => resolveRecipe(leaveToTrials(rounded, settings), { ...settings, rounding: "rtn" })).code).toBe(
+      "usage/argument",
+    );
+  });
+
+  it.each<readonly [step: string, field: string]>([
+    ["bc:places=layers:places=all", "--steps bc:places"],
+    ["nbc:rho=1:alpha=plain:rho=1", "--steps nbc:rho"],
+  ])("refuses an option that a step has twice: %s", (step, field) => {
+    const { code, place: where, message } = errorOf(() => resolveStep(step));
+    expect([code, where.field, message]).toEqual(["usage/argument", field, "is given twice"]);
+  });
+
   it.each(["bc", "nbc:rho=1:alpha=plain", "bc:places=all", "qwt:rank=2:relu=false"])(
     "reads and writes the step %s",
     (text) => {
@@ -237,6 +292,10 @@ function gptq(target = "auto"): unknown {
 
 function activations(...given: readonly unknown[]): readonly unknown[] {
   return given.map((activation) => ({ activation }));
+}
+
+function bitsOf({ weight, activation }: FormatRule): readonly unknown[] {
+  return [weight, activation].map((format) => (format === "float" ? "float" : format.bits));
 }
 
 const someBits = fc.constantFrom(2, 3, 4, 5, 6, 7, 8) as fc.Arbitrary<2 | 3 | 4 | 5 | 6 | 7 | 8>;

@@ -48,7 +48,8 @@ const weight = object("a format", {
   symmetric: z.boolean("must be true or false").optional(),
   /** Default: `minmax` at 8 bits, `mse` below. */
   range: range.optional(),
-  rounding: rounding.default({ use: "rtn" }),
+  /** Default: `rtn`; nothing where it is chosen automatically. */
+  rounding: rounding.optional(),
 });
 
 const activation = object("a format", {
@@ -132,10 +133,26 @@ export const recipeSchema = object("a recipe", {
   inlineFunctions: oneOf("layers", "all", "none").default("layers"),
   samples: wholeNumber(1).default(128),
   seed: wholeNumber(0).default(0),
-}).refine(({ auto, steps: chosen }) => !auto || chosen.length === 0, {
-  error: "must be empty where they are chosen automatically",
-  path: ["steps"],
-});
+})
+  .superRefine(({ auto, steps: chosen, formats }, context) => {
+    if (!auto) return;
+    const refuse = (message: string, ...path: readonly (string | number)[]) =>
+      context.addIssue({ code: "custom", message, path: [...path] });
+    if (chosen.length > 0) refuse("must be empty where they are chosen automatically", "steps");
+    const wished = formats.findIndex((rule) => rule.weight !== "float" && rule.weight.rounding !== undefined);
+    if (wished >= 0) refuse("must be left out where it is chosen automatically", ...placeOfRounding(wished));
+  })
+  .transform((recipe) => (recipe.auto ? recipe : { ...recipe, formats: recipe.formats.map(fillRounding) }));
+
+/** Where a recipe says how the weights of a format are rounded. */
+export function placeOfRounding(format: number): readonly (string | number)[] {
+  return ["formats", format, "weight", "rounding"];
+}
+
+function fillRounding(rule: z.output<typeof format>): z.output<typeof format> {
+  if (rule.weight === "float") return rule;
+  return { ...rule, weight: { ...rule.weight, rounding: rule.weight.rounding ?? { use: "rtn" } } };
+}
 
 function wholeNumber(smallest: number) {
   const error = `must be a whole number, ${smallest} or more`;
@@ -178,8 +195,13 @@ export function parseRecipe(value: unknown, file?: string): Recipe {
   const result = recipeSchema.safeParse(value);
   if (result.success) return result.data;
   const issue = mostSpecific(result.error.issues[0]);
-  const field = issue.path.map((part) => (typeof part === "number" ? `[${part}]` : `.${String(part)}`)).join("");
-  throw new RecoupError("recipe/invalid", issue.message, { file, field: field.replace(/^\./, "") || undefined });
+  throw new RecoupError("recipe/invalid", issue.message, { file, field: fieldOf(issue.path) || undefined });
+}
+
+/** A place in a recipe as errors write it: `formats[0].weight.bits`. */
+export function fieldOf(path: readonly PropertyKey[]): string {
+  const parts = path.map((part) => (typeof part === "number" ? `[${part}]` : `.${String(part)}`));
+  return parts.join("").replace(/^\./, "");
 }
 
 /** Of the ways in which a choice of forms was missed, the one that got furthest into the value. */

@@ -1,7 +1,6 @@
 import { RecoupError } from "../errors.js";
 import { steps } from "../steps.js";
-import type { Recipe, RecipeInput, StepRule } from "./recipe.js";
-import { parseRecipe } from "./recipe.js";
+import { fieldOf, parseRecipe, placeOfRounding, type Recipe, type RecipeInput, type StepRule } from "./recipe.js";
 
 /** The settings that flags and the API give by name: edits of a recipe. What is undefined leaves the recipe as it is. */
 export interface Settings {
@@ -43,6 +42,7 @@ export interface Settings {
  */
 export function resolveRecipe(recipe: RecipeInput | undefined, settings: Settings, file?: string): Recipe {
   const base = parseRecipe(recipe === undefined ? {} : recipe, file);
+  refuseChosen(recipe, base, settings, file);
   const edited = {
     ...base,
     formats: base.formats.map((rule) => ({
@@ -77,9 +77,56 @@ function stepsOf(
   { steps: given }: Settings,
 ): Pick<Recipe, "auto"> & { readonly steps: unknown } {
   if (given === undefined) return { steps: own, auto };
-  if (given.length === 1 && given[0] === "auto") return { steps: [], auto: true };
+  if (isAuto(given)) return { steps: [], auto: true };
   if (given.includes("auto")) throw refuse('"auto" chooses the steps itself: it stands alone');
   return { steps: namedSteps(given).map(stepOf), auto: false };
+}
+
+function isAuto(given: readonly string[] | undefined): boolean {
+  return given?.length === 1 && given[0] === "auto";
+}
+
+/**
+ * What somebody wishes is not put aside by trials without a word.
+ *
+ * @throws RecoupError `usage/argument` for a setting, `recipe/invalid` for a field of the recipe
+ */
+function refuseChosen(recipe: RecipeInput | undefined, base: Recipe, settings: Settings, file?: string): void {
+  const chooser = isAuto(settings.steps) ? "--steps auto" : "the recipe's auto";
+  if (!isAuto(settings.steps) && (settings.steps !== undefined || !base.auto)) return;
+  const messageFor = (what: string) => `${chooser} chooses ${what}: leave one of them out`;
+  for (const [name, what] of [
+    ["rounding", "the rounding"],
+    ["target", "the target of the rounding"],
+  ] as const) {
+    if (settings[name] === undefined) continue;
+    throw new RecoupError("usage/argument", messageFor(what), { field: `--${name}` });
+  }
+  const wished = recipe?.formats?.findIndex(hasRounding) ?? -1;
+  if (wished < 0) return;
+  throw new RecoupError("recipe/invalid", messageFor("the rounding"), {
+    file,
+    field: fieldOf(placeOfRounding(wished)),
+  });
+}
+
+function hasRounding({ weight }: NonNullable<RecipeInput["formats"]>[number]): boolean {
+  return typeof weight === "object" && weight.rounding !== undefined;
+}
+
+/**
+ * A recipe of somebody else's, of which what trials are asked to choose is no wish of whoever takes it over: presets say it for
+ * the case that nothing is tried, models that were made hold what was found.
+ *
+ * @throws RecoupError `recipe/invalid`
+ */
+export function leaveToTrials(recipe: RecipeInput, { steps: given }: Settings, file?: string): RecipeInput {
+  if (!isAuto(given)) return recipe;
+  const parsed = parseRecipe(recipe, file);
+  const formats = parsed.formats.map((rule) =>
+    rule.weight === "float" ? rule : { ...rule, weight: { ...rule.weight, rounding: undefined } },
+  );
+  return { ...parsed, formats };
 }
 
 function namedSteps(given: readonly string[]): readonly string[] {
@@ -106,14 +153,16 @@ export function textOfStep({ use, ...options }: StepRule): string {
 function stepOf(text: string): unknown {
   const [use, ...options] = text.split(":");
   const known = steps.find(({ name }) => name === use);
-  const entries = options.map((option) => {
+  const names = options.map((option) => option.split("=", 1)[0]);
+  const entries = options.map((option, i) => {
+    const name = names[i];
     const at = option.indexOf("=");
-    const name = at < 0 ? option : option.slice(0, at);
     if (known !== undefined && !Object.hasOwn(known.options, name)) {
-      const names = Object.keys(known.options);
-      const there = names.length === 0 ? "it has none" : `there are ${names.join(", ")}`;
+      const all = Object.keys(known.options);
+      const there = all.length === 0 ? "it has none" : `there are ${all.join(", ")}`;
       throw refuse(`has no option ${JSON.stringify(name)}: ${there}`, use);
     }
+    if (names.indexOf(name) < i) throw refuse("is given twice", `${use}:${name}`);
     if (at < 0) throw refuse(`takes a value for ${name}: ${use}:${name}=VALUE`, use);
     return [name, settingOf(option.slice(at + 1))];
   });

@@ -60,7 +60,7 @@ function wishOf({ weight, activation }: FormatRule): LayerWish {
       granularity: parseGranularity(weight.granularity),
       symmetric: weight.symmetric ?? weight.bits === 8,
       range: weight.range ?? (weight.bits === 8 ? "minmax" : "mse"),
-      rounding: weight.rounding,
+      rounding: weight.rounding ?? { use: "rtn" },
     },
     activation:
       activation === "float"
