@@ -19,6 +19,7 @@ import type { Model } from "./graph/model.js";
 import { refuseNotANumber } from "./graph/not-a-number.js";
 import { dropBrokenTraining } from "./graph/training.js";
 import { alternativesOf, simplerThan } from "./recipe/candidates.js";
+import { refuseUnknownOutputs } from "./recipe/named-outputs.js";
 import type { StepRule } from "./recipe/recipe.js";
 import { textOfStep } from "./recipe/settings.js";
 import { walkBatchSize } from "./refinement.js";
@@ -66,11 +67,12 @@ const alignedOn = 2;
  *
  * @throws RecoupError `compensate/mismatch` for models with other inputs or outputs or with no value in common,
  * `compensate/nothing-to-do` for a model that computes what the float model does, `data/empty`, `data/not-finite`,
- * `model/not-finite`, and what the engine throws
+ * `model/not-finite`, as `refuseUnknownOutputs`, and what the engine throws
  */
 export async function compensateModel(task: CompensateTask): Promise<CompensateOutcome> {
   const { float, quantized, samples, engine, onProgress: progress = () => {} } = task;
   refuseMismatch(float, quantized);
+  refuseUnknownOutputs(task.steps, float.graph);
   refuseNotANumber(float.graph);
   const indices = chooseSamples(samples.length, task.sampleCount, task.seed);
   if (indices.length === 0) throw new RecoupError("data/empty", "holds no samples");

@@ -16,6 +16,7 @@ import { isQuantized } from "./operators/quantized.js";
 import { preparationsOf, prepareNetwork } from "./preparation.js";
 import { prepareForIntegers } from "./prepare/for-integers.js";
 import { chooseLayers, type LayerChoice, type PlannedNetwork } from "./quantize/choose-layers.js";
+import { refuseUnknownOutputs } from "./recipe/named-outputs.js";
 import { neededOpset, type Recipe } from "./recipe/recipe.js";
 import { unmatchedPatterns, wishesOf } from "./recipe/wish.js";
 import type { RunReport } from "./report/run-report.js";
@@ -43,7 +44,7 @@ export interface PlanningTask {
 /**
  * As `planModel`, for a model that shall be quantized.
  *
- * @throws RecoupError `quantize/nothing-to-do`, `model/not-finite`, and what the engine throws
+ * @throws RecoupError `quantize/nothing-to-do`, `model/not-finite`, and as `planModel`
  */
 export async function planQuantization({ model, recipe, engine, onCleaned }: PlanningTask): Promise<Plan> {
   refuseNotANumber(model.graph);
@@ -57,7 +58,7 @@ export async function planQuantization({ model, recipe, engine, onCleaned }: Pla
 /**
  * Cleans a model and decides on its layers, in the form that the runtime's kernels want.
  *
- * @throws RecoupError as `Engine.open`, for a network in bfloat16 with what to do
+ * @throws RecoupError as `Engine.open`, for a network in bfloat16 with what to do, and as `refuseUnknownOutputs`
  */
 export async function planModel(model: Model, recipe: Recipe, engine: Engine): Promise<Plan> {
   return planNetwork(model, recipe, engine).catch((error) => {
@@ -85,6 +86,7 @@ function computesInBfloat16(graph: Graph): boolean {
 }
 
 async function planNetwork(given: Model, recipe: Recipe, engine: Engine): Promise<Plan> {
+  refuseUnknownOutputs(recipe.steps, given.graph);
   const { model, step } = writeOut(given, recipe);
   const cleaned = await cleanModel(model, { engine });
   const raised = await raiseCleaned(cleaned.model, neededOpset(recipe), engine);

@@ -276,6 +276,7 @@ describe("bad input", () => {
     "empty.onnx": Buffer.alloc(0),
     "broken.json": Buffer.from("{"),
     "null.json": Buffer.from("null"),
+    "output.json": Buffer.from(JSON.stringify({ steps: ["bc", { use: "cat", output: "nope" }] })),
     "wrong.json": Buffer.from('{"formats":[{"weight":{"bits":9}}]}'),
   };
 
@@ -402,6 +403,21 @@ describe("bad input", () => {
       "the recipe of a model that was compensated",
       quantize(cnn, "--from", at("compensated.onnx")),
       /compensated\.onnx: holds no recipe: recoup compensate .* with --steps ranges,bc:places=all \[recipe/,
+    ],
+    [
+      "an output of a step that the model does not have",
+      quantize(cnn, "--steps", "bc,cat:output=nope"),
+      /^recoup: --steps cat:output: "nope" is no output of the model: there are \w+ \[usage/,
+    ],
+    [
+      "an output in a recipe that the model does not have",
+      quantize(cnn, "--recipe", at("output.json")),
+      /output\.json: steps\[1\]\.output: "nope" is no output of the model/,
+    ],
+    [
+      "an output of a compensation that the model does not have",
+      ["compensate", cnn, cnn, "-o", output, "--data", samples, "--steps", "ranges,cat:output=nope"],
+      /^recoup: --steps cat:output: "nope" is no output of the model/,
     ],
     [
       "an option of a step without a value",

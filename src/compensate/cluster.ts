@@ -1,5 +1,4 @@
 import { type PairedRows, PairedRowsStatistic } from "../calibrate/paired-rows.js";
-import { RecoupError } from "../errors.js";
 import { defineStep, type Site, type StepContext } from "../step/step.js";
 import type { ClusterMap } from "./cluster-affine.js";
 import { type ClusterSettings, chooseMap } from "./cluster-choice.js";
@@ -15,6 +14,7 @@ const options = {
     kind: "text",
     help: "the output to compensate, by name; every output with one row of classes a sample where it is empty",
     default: "",
+    names: "output",
   },
   mode: {
     kind: "choice",
@@ -83,12 +83,7 @@ export const clusterCompensation = defineStep<typeof options, ClusterSite, reado
   outcome: "outputs compensated",
   options,
   sites(context, settings) {
-    const outputs = context.float.outputs.map(({ name }) => name);
-    if (settings.output !== "" && !outputs.includes(settings.output)) {
-      const message = `${settings.output} is no output of the network: there are ${outputs.join(", ")}`;
-      throw new RecoupError("recipe/invalid", message, { field: "output" });
-    }
-    const chosen = settings.output === "" ? outputs : [settings.output];
+    const chosen = settings.output === "" ? context.float.outputs.map(({ name }) => name) : [settings.output];
     const described = chosen.map((output) => describeSite(context, output, settings));
     return {
       usable: described.filter((site): site is ClusterSite => "settings" in site),

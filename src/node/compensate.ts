@@ -5,8 +5,9 @@ import { chooseSamples } from "../data/choose.js";
 import type { Sample } from "../data/samples.js";
 import { RecoupError, withPlace } from "../errors.js";
 import type { Model } from "../graph/model.js";
+import { refuseUnknownOutputs } from "../recipe/named-outputs.js";
 import type { StepRule } from "../recipe/recipe.js";
-import { resolveStep } from "../recipe/settings.js";
+import { blameFlag, resolveStep } from "../recipe/settings.js";
 import type { CompensationReport } from "../report/compensation-report.js";
 import { sizeOfModelFile, writeModelFile } from "./model-file.js";
 import { checkModelOutput, type ModelSource, openDataFor, openModel, placeOfTensors } from "./model-source.js";
@@ -72,7 +73,7 @@ export async function compensate(floatPath: string, path: string, options: Compe
   const source = openModel(path);
   const { output, threads, memory: memoryBytes, signal, seed = 0, samples: sampleCount = defaultSamples } = options;
   if (output !== undefined) checkModelOutput(output, [...float.files, ...source.files, ...dataRead(options)]);
-  const steps = stepsOf(options.steps ?? ["bc"]);
+  const steps = stepsOf(options.steps ?? ["bc"], float.model);
   const samples = await openDataFor(float, options.data, { preprocess: options.preprocess });
   const engine = createRuntimeEngine({ threads, memoryBytes, signal });
   const clock = new PhaseClock(options.onProgress);
@@ -114,21 +115,29 @@ export function dataRead({ data, preprocess }: Pick<CompensateOptions, "data" | 
 }
 
 /** @throws RecoupError `usage/argument` */
-function stepsOf(texts: readonly string[]): readonly StepRule[] {
-  return texts.map((text) => {
-    const [name] = text.split(":");
-    const refuse = (message: string) => new RecoupError("usage/argument", message, { field: "--steps" });
-    if (!stepNames.includes(name)) {
-      throw refuse(`${JSON.stringify(name)} is no step that compensates: there are ${stepNames.join(", ")}`);
-    }
-    if (name !== rangesName) return resolveStep(text);
-    if (text === name) return { use: rangesName };
-    const range = triedEstimators.find((one) => text === `${rangesName}:range=${one}`);
-    if (range !== undefined) return { use: rangesName, range };
-    throw refuse(
-      `${rangesName} has one option, range=${triedEstimators.join(" or range=")}, not ${JSON.stringify(text)}`,
-    );
-  });
+function stepsOf(texts: readonly string[], { graph }: Model): readonly StepRule[] {
+  const rules = texts.map(stepOf);
+  try {
+    refuseUnknownOutputs(rules, graph);
+  } catch (error) {
+    throw blameFlag(error, { steps: texts });
+  }
+  return rules;
+}
+
+function stepOf(text: string): StepRule {
+  const [name] = text.split(":");
+  const refuse = (message: string) => new RecoupError("usage/argument", message, { field: "--steps" });
+  if (!stepNames.includes(name)) {
+    throw refuse(`${JSON.stringify(name)} is no step that compensates: there are ${stepNames.join(", ")}`);
+  }
+  if (name !== rangesName) return resolveStep(text);
+  if (text === name) return { use: rangesName };
+  const range = triedEstimators.find((one) => text === `${rangesName}:range=${one}`);
+  if (range !== undefined) return { use: rangesName, range };
+  throw refuse(
+    `${rangesName} has one option, range=${triedEstimators.join(" or range=")}, not ${JSON.stringify(text)}`,
+  );
 }
 
 /** @returns the size in bytes */

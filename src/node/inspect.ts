@@ -21,7 +21,7 @@ export interface FileInspection extends Inspection {
  */
 export async function inspect(path: string, options: InspectOptions = {}): Promise<FileInspection> {
   const source = openModel(path);
-  const recipe = openRecipe(options);
+  const recipe = openRecipe(options, source.model);
   const engine = createRuntimeEngine({ threads: options.threads, signal: options.signal });
   try {
     return { path, bytes: source.bytes, ...(await inspectModel(source.model, recipe, engine)) };

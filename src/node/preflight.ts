@@ -68,7 +68,7 @@ export async function preflight(path: string, options: QuantizeOptions): Promise
   const { threads, memory = defaultMemoryBytes, signal, output } = options;
   const source = openModel(path);
   if (output !== undefined) checkModelOutput(output, [...source.files, ...filesRead(options)]);
-  const recipe = openRecipe(options);
+  const recipe = openRecipe(options, source.model);
   const samples = await openDataFor(source, options.data, { preprocess: options.preprocess });
   const shards = options.fromStatistics && (await readShards(options.fromStatistics));
   let meter = new EngineMeter(() => "");

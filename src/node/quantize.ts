@@ -93,7 +93,7 @@ async function quantizeOn(engine: Engine, path: string, options: QuantizeOptions
   const source = openModel(path);
   if (options.output !== undefined) checkModelOutput(options.output, [...source.files, ...filesRead(options)]);
   const checkpoint = openCheckpoint(options);
-  const recipe = openRecipe(options);
+  const recipe = openRecipe(options, source.model);
   const samples = await openDataFor(source, options.data, { preprocess: options.preprocess });
   const shards = options.fromStatistics && (await readShards(options.fromStatistics));
   const { threads, signal } = options;

@@ -1,7 +1,9 @@
-import { RecoupError } from "../errors.js";
+import { RecoupError, withPlace } from "../errors.js";
+import type { Model } from "../graph/model.js";
+import { refuseUnknownOutputs } from "../recipe/named-outputs.js";
 import { type Preset, presets } from "../recipe/presets.js";
 import type { Recipe, RecipeInput } from "../recipe/recipe.js";
-import { leaveToTrials, resolveRecipe, type Settings } from "../recipe/settings.js";
+import { blameFlag, leaveToTrials, resolveRecipe, type Settings } from "../recipe/settings.js";
 import { readModelFile } from "./model-file.js";
 import { readWholeFile } from "./whole-file.js";
 
@@ -15,12 +17,26 @@ export interface RecipeOptions extends Settings {
 }
 
 /**
- * The recipe with the settings over it, every default filled in.
+ * The recipe with the settings over it, every default filled in, for a model whose outputs it may name.
  *
  * @throws RecoupError `usage/argument` for more than one recipe or a preset that there is not, `file/not-found`,
- * `file/unreadable`, `recipe/invalid` for a model without a recipe, and as `resolveRecipe` and `readModelFile`
+ * `file/unreadable`, `recipe/invalid` for a model without a recipe, and as `resolveRecipe`,
+ * `refuseUnknownOutputs` and `readModelFile`
  */
-export function openRecipe(options: RecipeOptions): Recipe {
+export function openRecipe(options: RecipeOptions, { graph }: Model): Recipe {
+  const opened = readRecipe(options);
+  try {
+    refuseUnknownOutputs(opened.steps, graph);
+  } catch (error) {
+    const { recipe, from = recipe } = options;
+    throw options.steps === undefined
+      ? withPlace(error, { file: typeof from === "string" ? from : undefined })
+      : blameFlag(error, options);
+  }
+  return opened;
+}
+
+function readRecipe(options: RecipeOptions): Recipe {
   const { recipe, preset, from } = options;
   const given = Object.entries({ recipe, preset, from }).filter(([, value]) => value !== undefined);
   if (given.length > 1) {

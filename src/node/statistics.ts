@@ -42,7 +42,7 @@ export async function measureStatistics(path: string, options: StatisticsOptions
   const { output, shard = { index: 1, count: 1 }, onProgress } = options;
   const source = openModel(path);
   if (output !== undefined) checkOutput(output, [...source.files, ...filesRead(options)]);
-  const recipe = openRecipe(options);
+  const recipe = openRecipe(options, source.model);
   const samples = await openDataFor(source, options.data, { preprocess: options.preprocess });
   const engine = createRuntimeEngine({ threads: options.threads, signal: options.signal });
   try {

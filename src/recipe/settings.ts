@@ -61,14 +61,15 @@ export function resolveRecipe(recipe: RecipeInput | undefined, settings: Setting
   try {
     return refuseUnusedTarget(parseRecipe(edited), settings);
   } catch (error) {
-    if (!(error instanceof RecoupError)) throw error;
-    throw new RecoupError(
-      "usage/argument",
-      error.message,
-      { field: flagOf(error.place.field ?? "", settings) },
-      { cause: error },
-    );
+    throw blameFlag(error, settings);
   }
+}
+
+/** What is wrong with a field of a recipe, said of the flag that it came from. */
+export function blameFlag(error: unknown, settings: Settings): unknown {
+  if (!(error instanceof RecoupError)) return error;
+  const field = flagOf(error.place.field ?? "", settings);
+  return new RecoupError("usage/argument", error.message, { field }, { cause: error });
 }
 
 /** `auto` alone leaves the choice to trials. */

@@ -19,7 +19,13 @@ export type Option =
       readonly default: string;
       readonly choices: readonly [string, ...string[]];
     }
-  | { readonly kind: "text"; readonly help: string; readonly default: string }
+  | {
+      readonly kind: "text";
+      readonly help: string;
+      readonly default: string;
+      /** What it names, where it is not empty. */
+      readonly names?: "output";
+    }
   | { readonly kind: "switch"; readonly help: string; readonly default: boolean };
 
 /** The options of a step by their names. */
