@@ -48,6 +48,12 @@ describe("quantizeModel", () => {
     });
   });
 
+  it("says that nothing was tried, where a recipe leaves something open and there are too few samples", async () => {
+    const { report } = await quantizeTestModel(engine, makeResidualNet(), { auto: true });
+    expect(report.trials).toEqual([]);
+    expect(report.warnings).toEqual([expect.stringContaining("trials need 8 samples, this run has 1")]);
+  });
+
   it("has nothing to say about kernels that do what the file says", async () => {
     expect((await quantizeTestModel(engine, makeResidualNet())).report.warnings).toEqual([]);
   });

@@ -97,8 +97,9 @@ async function quantizeSamples(task: QuantizeTask, read: Prefetched): Promise<Qu
 
   const onTried = (done: number) => progress("try", done);
   const search = { engine, plan: planned, calibration, recipe: task.recipe, samples, checkpoint };
+  const trialPlan = planTrials(task.recipe, kindOf(planned), indices);
   // In a rehearsal there is nothing to choose by.
-  rehearsal?.noteTrials(planTrials(task.recipe, kindOf(planned), indices).counts);
+  rehearsal?.noteTrials(trialPlan.counts);
   const { recipe, trials, taken }: RecipeChoice = rehearsal
     ? { recipe: defaultOf(task.recipe, kindOf(planned)), trials: [], taken: undefined }
     : await chooseRecipe({ ...search, onProgress: onTried });
@@ -151,7 +152,14 @@ async function quantizeSamples(task: QuantizeTask, read: Prefetched): Promise<Qu
       activations: recordActivations(refined.groups),
       trials: trials.map((trial) => recordTrial(trial, taken)),
       steps: [...plan.prepared, ...refined.steps],
-      warnings: [...plan.warnings, ...samples.warnings, ...checkpoint.warnings, ...warnings, ...check],
+      warnings: [
+        ...plan.warnings,
+        ...trialPlan.warnings,
+        ...samples.warnings,
+        ...checkpoint.warnings,
+        ...warnings,
+        ...check,
+      ],
     },
   };
 }

@@ -284,6 +284,27 @@ describe("planTrials", () => {
   });
 });
 
+describe("the warnings of planTrials", () => {
+  const cnn = { hasProducts: false, isQuantized: true, isRoundable: true };
+  const warningsOf = (recipe: RecipeInput, samples: number) =>
+    planTrials(parseRecipe(recipe), cnn, [...Array(samples).keys()]).warnings;
+
+  it.each<readonly [what: string, recipe: RecipeInput]>([
+    ["everything is chosen", { auto: true }],
+    ["a target is open", recipeFor("auto")],
+    ["a step is tried", { steps: ["qwt"] }],
+  ])("say how many samples trials need, where there are too few and %s", (_what, recipe) => {
+    expect(warningsOf(recipe, 7)).toEqual([
+      expect.stringMatching(/^trials need 8 samples, this run has 7: nothing is tri/),
+    ]);
+    expect(warningsOf(recipe, 8)).toEqual([]);
+  });
+
+  it("are none where nothing would be tried", () => {
+    expect(warningsOf(recipeFor("float"), 1)).toEqual([]);
+  });
+});
+
 describe("trialFolds", () => {
   it("holds each half back from the other", () => {
     expect(trialFolds([1, 2, 3, 5, 8, 13, 21, 34])).toEqual([

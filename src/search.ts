@@ -70,6 +70,8 @@ interface TrialPlan {
   /** None where nothing is tried. */
   readonly folds: readonly Fold[];
   readonly counts: TrialCounts;
+  /** What a user should know of it: that there are too few samples. */
+  readonly warnings: readonly string[];
 }
 
 /**
@@ -84,11 +86,17 @@ export function planTrials(recipe: Recipe, kind: NetworkKind, indices: readonly 
   const atMost = rounds.map((round) =>
     Math.max(...[first, { ...first, steps: [] }].map((one) => round.candidates(one).length)),
   );
-  const folds = sumOf(offered) > 1 ? trialFolds(indices) : [];
+  const isOpen = sumOf(offered) > 1;
+  const folds = isOpen ? trialFolds(indices) : [];
   const [fewest, most] = folds.length > 0 ? [sumOf(offered), sumOf(atMost) * folds.length] : [0, 0];
   const [{ fitted, held } = { fitted: [], held: [] }] = folds;
   const counts = { fewest, most, fitted: fitted.length, held: held.length };
-  return { rounds, folds, counts };
+  return { rounds, folds, counts, warnings: isOpen && folds.length === 0 ? [warningOfFew(indices.length)] : [] };
+}
+
+function warningOfFew(count: number): string {
+  const taken = "nothing is tried, and the first candidate of each choice is taken";
+  return `trials need ${2 * leastHeld} samples, this run has ${count}: ${taken}`;
 }
 
 export function kindOf({ choice }: Plan): NetworkKind {
