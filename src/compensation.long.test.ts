@@ -146,9 +146,14 @@ describe("compensateModel", () => {
     const [, simpler] = linear.trials;
     expect(simpler.steps).toEqual(["bc", "nbc:budget=3:alpha=0"]);
     const others = [[], ["bc", "nbc:budget=3"], ["nbc:budget=3"], ["bc"]];
-    expect(report.trials.map(({ steps }) => steps)).toEqual([...others, simpler.steps]);
+    expect(report.trials.map(({ steps }) => steps)).toEqual([
+      ...others,
+      simpler.steps,
+      // The other target is tried whether the step stays or not.
+      ["bc", "nbc:rho=0:budget=3"],
+    ]);
     expect(report.trials[4]).toEqual(simpler);
-    expect(linear.trials).toHaveLength(4);
+    expect(linear.trials).toHaveLength(5);
     // By signal to error: what leaves the network has three axes.
     const best = Math.max(...report.trials.map(({ sqnrDb }) => sqnrDb));
     expect(best).toBe(simpler.sqnrDb);

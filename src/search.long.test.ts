@@ -153,10 +153,10 @@ describe("chooseRecipe", () => {
     const samples = heavyTailedFeeds(given, 80);
     const source = samplesFrom(feedsSource(samples, "test"), given.model.graph.inputs);
     const chooseWith = (alpha: number | "auto") =>
-      choose(given, { ...recipeFor("float"), steps: [{ use: "nbc", budget: 3, alpha }] }, source);
+      choose(given, { ...recipeFor("float"), steps: [{ use: "nbc", budget: 3, alpha, rho: 0.5 }] }, source);
     const { recipe, trials, taken } = await chooseWith("auto");
     const [as, without, simpler] = trials;
-    expect(trials.map(({ name }) => name)).toEqual(["as given", "without nbc", "with nbc:budget=3:alpha=0"]);
+    expect(trials.map(({ name }) => name)).toEqual(["as given", "without nbc", "with nbc:rho=0.5:budget=3:alpha=0"]);
     expect(as.forms.nbc).toContain("logarithmic 1");
     expect([without.forms, simpler.forms]).toEqual([{}, { nbc: ["linear"] }]);
     const isSimpler = isBetter(as, simpler, bar(0, 3, 0));
@@ -268,12 +268,12 @@ describe("planTrials", () => {
   it("counts each candidate once where the first is best, and both ways round where all are close", () => {
     expect(countsOf(recipeFor("auto"), 64)).toEqual({ fewest: 2, most: 4, fitted: 32, held: 32 });
     expect(countsOf({ ...recipeFor("auto"), steps: ["qwt"] }, 300)).toEqual({
-      // Without qwt, it is tried with another target.
-      ...{ fewest: 3, most: 8 },
+      // Two targets of GPTQ; without qwt, and with its other target.
+      ...{ fewest: 4, most: 8 },
       ...{ fitted: 64, held: 64 },
     });
     // What nbc takes nothing but a run can tell: only where it is not linear all over, the linear form is tried beside it.
-    expect(countsOf({ steps: ["nbc"] }, 300)).toMatchObject({ fewest: 2, most: 10 });
+    expect(countsOf({ steps: ["nbc"] }, 300)).toMatchObject({ fewest: 3, most: 10 });
   });
 
   it.each([
