@@ -91,6 +91,18 @@ export function makeResidualNet(blocks = 3): TestModel {
   return net.finish({ x: picture }, ["y"]);
 }
 
+/** Residual blocks of two products each, named `block…`, the first on what the network is fed, and a head. */
+export function makeStemless(blocks = 3): TestModel {
+  const net = new NetworkWriter();
+  let value = "x";
+  for (let i = 0; i < blocks; i++) {
+    const wide = net.relu(net.linear(value, `wide${i}`, [4, 6]));
+    value = net.node("Add", [net.linear(wide, `narrow${i}`, [6, 4]), value], `block${i}`);
+  }
+  net.linear(value, "y", [4, 3]);
+  return net.finish({ x: someFloats([1, 4], 93) }, ["y"]);
+}
+
 /** A stem and two modules of parallel branches, joined by Concat. */
 export function makeBranches(): TestModel {
   const net = new NetworkWriter();
@@ -231,6 +243,7 @@ const someScales = tensorFromBytes("float32", [4], new Uint8Array(Float32Array.o
 export const networks: readonly (readonly [about: string, make: () => TestModel])[] = [
   ["a chain", makeChain],
   ["a residual network", makeResidualNet],
+  ["residual blocks without a stem", makeStemless],
   ["parallel branches", makeBranches],
   ["fire modules", makeFires],
   ["a transformer", makeTransformer],

@@ -6,8 +6,10 @@ import {
   makeDecoder,
   makeFires,
   makeResidualNet,
+  makeStemless,
   makeTransformer,
   makeUNet,
+  NetworkWriter,
   networks,
 } from "../../test/networks.js";
 import { inferValueTypes } from "../engine/infer-types.js";
@@ -64,6 +66,67 @@ describe("findSections", () => {
 
   it("finds modules of parallel branches", async () => {
     expect(await endsOf(makeBranches())).toEqual(["stem_relu joined0", "joined0 joined1"]);
+  });
+
+  it("begins with what the network is fed where that takes more than one way", async () => {
+    expect(await endsOf(makeStemless())).toEqual(["x block0", "block0 block1", "block1 block2"]);
+    const { others } = await sectionsOf(makeStemless());
+    expect(others).toEqual([{ label: "y_product", reason: "it ends in the outputs of the network" }]);
+  });
+
+  it.each([
+    ["a chain", makeChain, "c0"],
+    ["residual blocks", makeResidualNet, "stem"],
+    ["branches", makeBranches, "stem"],
+    ["fire modules", makeFires, "stem"],
+    ["a transformer", makeTransformer, "embedded_product"],
+  ])("says that the stem is left out: %s", async (_about, make, label) => {
+    for (const size of ["block", "part"] as const) {
+      const { others } = await sectionsOf(make(), size);
+      expect(others[0]).toEqual({ label, reason: "it is the stem: nothing leads around its layers" });
+    }
+  });
+
+  it("says of token numbers that they are no activations", async () => {
+    const { others } = await sectionsOf(makeDecoder());
+    expect(others[0]).toEqual({ label: "embedded", reason: "what enters it are no activations" });
+  });
+
+  it("does not take the shape of what is fed for a way around a stem", async () => {
+    const net = new NetworkWriter();
+    const stem = net.conv("x", "stem", [2, 2]);
+    net.node("Reshape", [stem, net.node("Shape", ["x"], "shape")], "same");
+    net.conv(net.relu("same"), "y", [2, 2]);
+    const { sections, others } = await sectionsOf(net.finish({ x: someFloats([1, 2, 6, 6]) }, ["y"]));
+    expect(sections).toEqual([]);
+    expect(others.map(({ label }) => label)).toEqual(["stem", "y"]);
+  });
+
+  it("knows the masks that are fed beside what enters the first block", async () => {
+    const net = new NetworkWriter();
+    let value = "x";
+    for (let i = 0; i < 2; i++) {
+      const wide = net.relu(net.node("Add", [value, "mask"], `masked${i}`));
+      value = net.node("Add", [net.linear(wide, `narrow${i}`, [4, 4]), value], `block${i}`);
+    }
+    net.node("Add", [net.linear(value, "head", [4, 4]), "mask"], "y");
+    const feeds = { x: someFloats([1, 4]), mask: someFloats([1, 4], 2) };
+    const { sections } = await sectionsOf(net.finish(feeds, ["y"]));
+    expect(sections).toMatchObject([
+      { entry: "x", exit: "block0", sides: ["mask"] },
+      { entry: "block0", exit: "block1", sides: ["mask"] },
+    ]);
+  });
+
+  it("says how many inputs enter what the network begins with", async () => {
+    const net = new NetworkWriter();
+    const inner = net.linear(net.relu(net.node("Add", ["x", "z"], "met")), "narrow", [4, 4]);
+    net.linear(net.node("Add", [inner, "x"], "block"), "y", [4, 3]);
+    const { sections, others } = await sectionsOf(
+      net.finish({ x: someFloats([1, 4]), z: someFloats([1, 4], 2) }, ["y"]),
+    );
+    expect(sections).toEqual([]);
+    expect(others[0]).toEqual({ label: "narrow_product", reason: "2 inputs of the network enter it" });
   });
 
   it("knows the masks and tables that layers of a decoder read besides", async () => {

@@ -1,3 +1,4 @@
+import { fedInputs } from "../graph/fed-inputs.js";
 import { fixedValues, randomOperators } from "../graph/fixed-values.js";
 import { type Graph, type Node, readsOf, type ValueName } from "../graph/graph.js";
 import { isOperator, labelOf, onlyConsumer } from "../graph/node.js";
@@ -38,6 +39,9 @@ const layersOfChain = 2;
  * Cuts a network where a single activation is left that layers lie above, by data flow: residual blocks, transformer
  * layers, modules of parallel branches, runs of a chain. What a pooling, an activation function or a change of its form makes
  * of that activation before the first layer stands for it, as long as it is one value.
+ *
+ * What a network begins with is a section where what it is fed takes more than one way through it, and the ways meet. A stem,
+ * which only makes the first activation, is none.
  */
 export function findSections(
   graph: Graph,
@@ -49,8 +53,14 @@ export function findSections(
   const blocks = findLayerBlocks(graph, types, layers);
   const sections: Section[] = [];
   const others: NoSection[] = [];
-  let start = 1;
-  for (let i = 1; i < blocks.length; i++) {
+  let start = 0;
+  for (let i = 0; i < blocks.length; i++) {
+    const stem = i === start && i < blocks.length - 1 ? network.stemOf(blocks[i]) : undefined;
+    if (stem !== undefined) {
+      others.push(stem);
+      start = i + 1;
+      continue;
+    }
     if (i < blocks.length - 1 && size === "block" && network.goesOn(blocks, start, i)) continue;
     const found = network.sectionOf(blocks, start, i);
     if ("reason" in found) others.push(found);
@@ -65,6 +75,7 @@ class Network {
   readonly #types: ValueTypes;
   readonly #layers: ReadonlySet<Node>;
   readonly #fixed: ReadonlySet<ValueName>;
+  readonly #fed: ReadonlySet<ValueName>;
   /** Values that a layer lies above. */
   readonly #computed: ReadonlySet<ValueName>;
 
@@ -73,10 +84,26 @@ class Network {
     this.#types = types;
     this.#layers = new Set(layers);
     this.#fixed = fixedValues(graph);
+    this.#fed = new Set(fedInputs(graph).map(({ name }) => name));
     this.#computed = valuesBehind(
       graph.nodes,
       layers.flatMap((layer) => layer.outputs),
     );
+  }
+
+  /** Why a block that begins with what the network is fed makes no section; undefined where it may, and of all other blocks. */
+  stemOf(block: Block): NoSection | undefined {
+    const entering = this.#entering(block);
+    if (entering.some((value) => this.#computed.has(value))) return undefined;
+    const label = this.#labelOf(block);
+    if (entering.length !== 1) return { label, reason: `${entering.length} inputs of the network enter it` };
+    if (!this.#isFloat(entering[0])) return { label, reason: "what enters it are no activations" };
+    const leaving = this.#crossing(block);
+    if (leaving.length !== 1 || hasProduct(block, this.#fixed)) return undefined;
+    const entry = this.#beforeLayers(entering[0], block);
+    const inside = new Set(this.#between(entry, leaving[0])?.nodes ?? block.nodes);
+    const isJoined = this.#readersOf(entry, inside).length > 1;
+    return isJoined ? undefined : { label, reason: "it is the stem: nothing leads around its layers" };
   }
 
   /** Whether a section that began with one block goes on behind another. */
@@ -93,7 +120,8 @@ class Network {
 
   /** Whether a block narrows what enters it for branches behind it that are joined again, as in a fire module. */
   #isSqueeze(blocks: readonly Block[], start: number, last: number): boolean {
-    const places = [blocks[start - 1], blocks[last], blocks[last + 1]].map((block) => this.#crossing(block));
+    const behindBoth = [blocks[last], blocks[last + 1]].map((block) => this.#crossing(block));
+    const places = [this.#entering(blocks[start]), ...behindBoth];
     if (places.some((crossing) => crossing.length !== 1)) return false;
     const [before, between, behind] = places.map(([value]) => shapeOf(this.#types, value)?.[1]);
     const isJoined = isOperator(this.#graph.producer(places[2][0]), "Concat");
@@ -102,9 +130,9 @@ class Network {
   }
 
   sectionOf(blocks: readonly Block[], start: number, last: number): Section | NoSection {
-    const label = labelOf(blocks[start].nodes.find((node) => this.#layers.has(node)) ?? blocks[start].nodes[0]);
+    const label = this.#labelOf(blocks[start]);
     if (last === blocks.length - 1) return { label, reason: "it ends in the outputs of the network" };
-    const entering = this.#crossing(blocks[start - 1]);
+    const entering = this.#entering(blocks[start]);
     const leaving = this.#crossing(blocks[last]);
     if (entering.length !== 1) return { label, reason: `${entering.length} activations enter it` };
     if (leaving.length !== 1) return { label, reason: `${leaving.length} activations leave it` };
@@ -116,9 +144,30 @@ class Network {
     return { label: exit, entry, exit, ...part };
   }
 
+  #labelOf({ nodes }: Block): string {
+    return labelOf(nodes.find((node) => this.#layers.has(node)) ?? nodes[0]);
+  }
+
+  /**
+   * The activations that a block and those behind it read. Where there are none yet, the inputs of the network that the block
+   * reads; masks and the like, which others read too, are among them only if it reads nothing else.
+   */
+  #entering({ inputs, nodes, outputs }: Block): readonly ValueName[] {
+    const activations = inputs.filter((value) => this.#isActivation(value));
+    if (activations.length > 0) return activations;
+    const reads = new Set(nodes.flatMap((node) => [...readsOf(node)]));
+    const fed = inputs.filter((value) => this.#fed.has(value) && reads.has(value));
+    const own = fed.filter((value) => !outputs.includes(value));
+    return own.length > 0 ? own : fed;
+  }
+
   /** The activations behind a block that later blocks read. */
   #crossing({ outputs }: Block): readonly ValueName[] {
-    return outputs.filter((value) => this.#computed.has(value) && this.#isFloat(value));
+    return outputs.filter((value) => this.#isActivation(value));
+  }
+
+  #isActivation(value: ValueName): boolean {
+    return this.#computed.has(value) && this.#isFloat(value);
   }
 
   #isFloat(value: ValueName): boolean {
@@ -128,31 +177,31 @@ class Network {
 
   /** Whether what enters a block takes more than one way through it. */
   #isBranched(block: Block): boolean {
-    const own = new Set(block.nodes);
-    const [entry] = block.inputs.filter((value) => this.#computed.has(value) && this.#isFloat(value));
+    const [entry] = this.#entering(block);
     if (entry === undefined) return true;
-    return this.#graph.consumers(this.#beforeLayers(entry, block)).filter((node) => own.has(node)).length > 1;
+    return this.#readersOf(this.#beforeLayers(entry, block), new Set(block.nodes)).length > 1;
+  }
+
+  /** Nodes that an activation enters; a Shape takes nothing of it on. */
+  #readersOf(value: ValueName, among: ReadonlySet<Node>): readonly Node[] {
+    return this.#graph.consumers(value).filter((node) => among.has(node) && !isOperator(node, "Shape"));
   }
 
   /** What is left of an activation that enters a block before the first layer: the last place where it is one value. */
   #beforeLayers(value: ValueName, { nodes }: Block): ValueName {
-    const live = new Map([[value, this.#readersOf(value)]]);
+    const live = new Map([[value, new Set(this.#graph.consumers(value))]]);
     let entry = value;
     for (const node of nodes) {
       if (this.#layers.has(node)) break;
       const read = [...readsOf(node)].filter((input) => live.has(input));
       for (const input of read) live.get(input)?.delete(node);
       for (const output of node.outputs) {
-        if (read.length > 0 && this.#isFloat(output)) live.set(output, this.#readersOf(output));
+        if (read.length > 0 && this.#isFloat(output)) live.set(output, new Set(this.#graph.consumers(output)));
       }
       for (const [one, readers] of live) if (readers.size === 0) live.delete(one);
       if (live.size === 1) [entry] = live.keys();
     }
     return entry;
-  }
-
-  #readersOf(value: ValueName): Set<Node> {
-    return new Set(this.#graph.consumers(value));
   }
 
   #behindActivation(value: ValueName): ValueName {

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { makeTestModel, runModel, someFloats, type TestModel } from "../../test/models.js";
-import { makeBranches, makeResidualNet, makeTransformer } from "../../test/networks.js";
+import { makeBranches, makeResidualNet, makeStemless, makeTransformer } from "../../test/networks.js";
 import { prepareWalk, roundWeights, stepNamed, walkThrough } from "../../test/walking.js";
 import type { Feeds } from "../engine/engine.js";
 import { buildGraph } from "../graph/graph.js";
@@ -180,8 +180,25 @@ describe("the places of a bias", () => {
       "block of block2",
     ]);
     const { unusable } = await placesOf(residual, { places: "blocks" });
-    expect(unusable).toEqual([{ label: "block of y", reason: "it ends in the outputs of the network" }]);
+    expect(unusable).toEqual([
+      { label: "block of stem", reason: "it is the stem: nothing leads around its layers" },
+      { label: "block of y", reason: "it ends in the outputs of the network" },
+    ]);
   });
+
+  it.each<OptionValues>([{}, { inputs: "float" }, { target: "local" }])(
+    "begin with what the network is fed: %j",
+    async (options) => {
+      const stemless = makeStemless();
+      const given = Array.from({ length: 8 }, (_, i): Feeds => new Map([["x", someFloats([4, 4], 40 + i)]]));
+      const step = biasWith({ places: "blocks", ...options });
+      const { model, records } = await walkThrough(engine, stemless.model, roundWeights(stemless.model), given, step);
+      const blocks = records.filter(({ label }) => label !== "block of y_product");
+      expect(blocks.map(({ label }) => label)).toEqual(["block of block0", "block of block1", "block of block2"]);
+      expect(blocks[0]).toMatchObject({ kind: "solved" });
+      expect(valuesOf(model, "narrow0_b")).not.toEqual(valuesOf(stemless.model, "narrow0_b"));
+    },
+  );
 
   it("put the bias into the last layer of a residual branch, before the activation function", async () => {
     const residual = makeResidualNet();

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { someFloats } from "../../test/models.js";
-import { makeResidualNet, makeTransformer } from "../../test/networks.js";
+import { makeResidualNet, makeStemless, makeTransformer } from "../../test/networks.js";
 import { roundWeights, stepNamed, walkThrough } from "../../test/walking.js";
 import type { Feeds } from "../engine/engine.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
@@ -47,6 +47,18 @@ describe("a block that no correction helps", () => {
   it("tells that none of them is finite", () => {
     const reason = "on samples held back its error would not be finite";
     expect(outcomeOf(Number.POSITIVE_INFINITY, Number.NaN)).toEqual({ kind: "skipped", reason });
+  });
+});
+
+describe("a block that begins with what the network is fed", () => {
+  it.each(["qwt", "nbc"])("is corrected as others are: %s", async (name) => {
+    const step = stepNamed(name);
+    const full: AnyStep = { ...step, open: (context) => step.open(context, { rank: "full", storage: "float32" }) };
+    const { model, solved } = await compensate(makeStemless, full);
+    expect(solved[0]).toMatch(/, full, /);
+    expect(model.graph.producer("block0")?.opType).toBe("Add");
+    expect(model.graph.consumers("x").map(({ opType }) => opType)).toContain("MatMul");
+    expect(model.graph.nodes.filter(({ inputs }) => inputs.includes("x")).length).toBeGreaterThan(2);
   });
 });
 
