@@ -6,7 +6,7 @@ import {
   type HalvedCorrection,
 } from "../calibrate/block-trial.js";
 import type { Statistic } from "../calibrate/statistic.js";
-import type { OptionValues } from "../step/options.js";
+import type { Contradiction, OptionValues } from "../step/options.js";
 import type { Outcome, Round, Step } from "../step/step.js";
 import { fitCorrections, obstacleIn, type StoredCorrection } from "./block-fit.js";
 import type { BlockOptions } from "./block-options.js";
@@ -56,12 +56,20 @@ const enough = 0.97;
 type BlockStep = Pick<
   Step<Record<never, never>, KindSite, Found, Solution>,
   "isTried" | "movesRanges" | "survey" | "statistics" | "solve" | "rewrite"
-> & { alternatives(options: Pick<BlockOptions, "rho">): readonly OptionValues[] };
+> & {
+  alternatives(options: Pick<BlockOptions, "rho">): readonly OptionValues[];
+  contradiction(options: Pick<BlockOptions, "rank" | "groups">): Contradiction | undefined;
+};
 
 /** Measures, fits, tries on what was held back, keeps or drops: what all corrections of blocks have in common. */
 export const blockStep: BlockStep = {
   isTried: true,
   alternatives: ({ rho }) => (rho === "auto" ? [{ rho: 0 }] : []),
+  // The factors of a low rank mix all channels.
+  contradiction: ({ rank, groups }) =>
+    typeof rank === "number" && groups > 1
+      ? { option: "groups", message: "must be 1 where rank is a number: only full matrices fall into groups" }
+      : undefined,
   movesRanges: true,
   survey: surveyRanks,
   statistics: (site, rounds) => [statisticFor(site, rounds) as Statistic<BlockSums | BlockTrial>],

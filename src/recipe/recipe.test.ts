@@ -86,6 +86,11 @@ describe("parseRecipe", () => {
     [{ steps: "bc" }, "steps", /must be a list/],
     [{ steps: ["gtpq"] }, "steps[0]", new RegExp(`\\(${stepNames}\\) or as {"use": name}`)],
     [{ steps: [{ use: "gtpq" }] }, "steps[0].use", new RegExp(`\\(${stepNames}\\) or as {"use": name}`)],
+    [
+      { steps: [{ use: "qwt", rank: 4, groups: 4 }] },
+      "steps[0].groups",
+      /^must be 1 where rank is a number: only full matrices fall into groups$/,
+    ],
     [{ steps: [{ use: "bc", bits: 3 }] }, "steps[0]", /unknown field, "bits": there are use/],
     [{ auto: true, steps: ["bc"] }, "steps", /must be empty where they are chosen automatically/],
     [
@@ -182,6 +187,8 @@ describe("resolveRecipe", () => {
     [{ steps: ["none", "bc", "gtpq"] }, "--steps gtpq"],
     [{ steps: ["bc", "nbc:rho=1:alpha=11"] }, "--steps nbc:alpha"],
     [{ steps: ["qwt:kernel=2"] }, "--steps qwt:kernel"],
+    [{ steps: ["qwt:rank=4:groups=4"] }, "--steps qwt:groups"],
+    [{ steps: ["bc", "nbc:groups=2:rank=1"] }, "--steps nbc:groups"],
     [{ steps: ["bc:rank=3"] }, "--steps bc"],
     [{ rounding: "gtpq" }, "--rounding"],
     [{ rounding: "gptq", target: "flot" }, "--target"],

@@ -77,9 +77,14 @@ const format = object("a format rule", {
 
 const stepNames = steps.map(({ name }) => name) as [string, ...string[]];
 const stepError = { error: `must be a step, by name (${stepNames.join(", ")}) or as {"use": name}` };
-const stepObjects = steps.map(({ name, options }) => {
-  const fields = Object.entries(options).map(([key, option]) => [key, schemaOf(option)] as const);
-  return object("a step", { use: z.literal(name), ...Object.fromEntries(fields) });
+const stepObjects = steps.map((known) => {
+  const fields = Object.entries(known.options).map(([key, option]) => [key, schemaOf(option)] as const);
+  return object("a step", { use: z.literal(known.name), ...Object.fromEntries(fields) }).check(({ value, issues }) => {
+    const contradiction = known.contradiction(value as OptionValues);
+    if (contradiction === undefined) return;
+    const { option, message } = contradiction;
+    issues.push({ code: "custom", input: value, path: [option], message });
+  });
 }) as unknown as readonly [StepObject, ...StepObject[]];
 const step = z.union(
   [

@@ -34,6 +34,13 @@ export type OptionList = Readonly<Record<string, Option>>;
 /** What is set of them. */
 export type OptionValues = Readonly<Record<string, number | string | boolean>>;
 
+/** Of options that exclude each other, the one that has to give way: what it must be, in words. */
+export interface Contradiction {
+  readonly option: string;
+  /** As in "must be 1 where …". */
+  readonly message: string;
+}
+
 /** The values of a list of options, every one of them given. */
 export type OptionsOf<List extends OptionList> = { readonly [Name in keyof List]: ValueOf<List[Name]> };
 

@@ -4,7 +4,7 @@ import type { GraphPatch } from "../graph/patch.js";
 import type { ValueTypes } from "../graph/value-types.js";
 import type { Range } from "../math/distribution.js";
 import type { LayerPlan } from "../quantize/choose-layers.js";
-import { fillOptions, type OptionList, type OptionsOf, type OptionValues } from "./options.js";
+import { type Contradiction, fillOptions, type OptionList, type OptionsOf, type OptionValues } from "./options.js";
 
 /** A quantized layer as steps see it: the value it computes has the same name in the float network. */
 export interface SiteLayer {
@@ -96,6 +96,8 @@ export interface Step<Options extends OptionList, S extends Site, Found extends 
   readonly movesRanges?: boolean;
   /** What a user may set; sites carry what solving them needs to know of it. */
   readonly options: Options;
+  /** Of options that exclude each other. */
+  contradiction?(options: OptionsOf<Options>): Contradiction | undefined;
   sites(
     context: StepContext,
     options: OptionsOf<Options>,
@@ -158,6 +160,8 @@ export interface AnyStep {
   readonly name: string;
   readonly summary: string;
   readonly options: OptionList;
+  /** As in `Step`, with the options that are given and all others. */
+  contradiction(given: OptionValues): Contradiction | undefined;
   readonly isTried: boolean;
   /** As in `Step`, with the options that are given and all others. */
   alternatives(given: OptionValues): readonly OptionValues[];
@@ -212,6 +216,7 @@ export function defineStep<Options extends OptionList, S extends Site, Found ext
     name: step.name,
     summary: step.summary,
     options: step.options,
+    contradiction: (given) => step.contradiction?.(fillOptions(step.options, given)),
     isTried: step.isTried ?? false,
     alternatives(given) {
       const options = fillOptions(step.options, given);
