@@ -1,6 +1,6 @@
 import { type OutputError, type OutputErrorOfRuns, OutputErrorStatistic } from "../calibrate/output-error.js";
 import type { HeadToken } from "../calibrate/token-weights.js";
-import { defineStep, type Outcome, type Round } from "../step/step.js";
+import { defineStep, type Outcome, type Round, type Step } from "../step/step.js";
 import { type BiasSite, biasOptions, findBiasSites, withPart } from "./bias-sites.js";
 import { addToBias } from "./fold-bias.js";
 
@@ -41,7 +41,7 @@ const leastGain = 0.01;
  *
  * @see Gong et al., Bias Compensation, arXiv:2404.01892, section 3; docs/methods/bias-compensation.md
  */
-export const biasCompensation = defineStep<typeof biasOptions, BiasSite, Found, Solution>({
+export const biasStep: Step<typeof biasOptions, BiasSite, Found, Solution> = {
   name: "bc",
   summary: "bias compensation: moves each layer's bias so that its mean error vanishes (no cost at run time)",
   outcome: "places compensated",
@@ -71,7 +71,9 @@ export const biasCompensation = defineStep<typeof biasOptions, BiasSite, Found, 
     return decide(site, judge(whole), parts.map(judge));
   },
   rewrite: (graph, { place }, [bias]) => addToBias(graph, place, bias),
-});
+};
+
+export const biasCompensation = defineStep(biasStep);
 
 /** What one fit sees: of each round the bias that was on trial, the errors that it looks at, and those it is judged by. */
 interface Fit {
