@@ -49,11 +49,20 @@ describe.skipIf(!sharedFolder)("fits of blocks against the reference program", (
       expectClose(turned(slope, x.columns), valuesOf(arrays, "W").subarray(i * size, (i + 1) * size));
       const offset = fit.offset.map((value) => (value * scaleE) / alpha);
       expectClose(offset, valuesOf(arrays, "b").subarray(i * e.columns, (i + 1) * e.columns));
+      const bent = logarithm(x, alpha / scaleX);
+      const ofInput = fitLinear(sumPairs(bent, e), ridge);
+      const slopeOfInput = ofInput.slope.map((value) => (value * alpha) / scaleX);
+      expectClose(turned(slopeOfInput, x.columns), valuesOf(arrays, "W_input_only").subarray(i * size, (i + 1) * size));
+      expectClose(ofInput.offset, valuesOf(arrays, "b_input_only").subarray(i * e.columns, (i + 1) * e.columns));
+      expectError(e, predict(bent, ofInput.slope, ofInput.offset), valuesOf(arrays, "mse_input_only")[i]);
     }
     const plain = fitLinear(sumPairs(logarithm(x, 1), logarithm(e, 1)), ridge);
     expectClose(turned(plain.slope, x.columns), valuesOf(arrays, "W_plain"));
+    expectClose(plain.offset, valuesOf(arrays, "b_plain"));
     const linear = fitLinear(sumPairs(x, e), ridge);
     expectClose(turned(linear.slope, x.columns), valuesOf(arrays, "W_qwt"));
+    expectClose(linear.offset, valuesOf(arrays, "b_qwt"));
+    expectError(e, predict(x, linear.slope, linear.offset), numberOf(arrays, "mse_qwt"));
   });
 });
 
@@ -65,6 +74,13 @@ function logarithm(rows: Rows, unit: number): Rows {
 function turned(slope: Float64Array, columns: number): Float64Array {
   const outputs = slope.length / columns;
   return slope.map((_, i) => slope[(i % outputs) * columns + Math.floor(i / outputs)]);
+}
+
+/** The mean square of what a prediction leaves of an error. */
+function expectError(e: Rows, predicted: Rows, expected: number): void {
+  const left = differenceOf(e, predicted).values;
+  const found = left.reduce((sum, value) => sum + value * value, 0) / left.length;
+  expect(Math.abs(found / expected - 1)).toBeLessThan(1e-9);
 }
 
 /** Relative to the largest number, as the oracle's own page says. */

@@ -1,9 +1,10 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { sharedFolder, sharedPath } from "../../../test/shared.js";
+import { MovingAverageStatistic } from "../../calibrate/moving-average.js";
 import { readNpz } from "../../data/npz.js";
 import { distributionOf } from "../../math/distribution.js";
-import { float32Values, type Tensor } from "../../tensor/tensor.js";
+import { float32Tensor, float32Values, type Tensor } from "../../tensor/tensor.js";
 import type { Bits } from "../format.js";
 import { chooseActivationGrid, levelsOfGrid } from "../grid.js";
 import { errorOf, type GridRule } from "./estimator.js";
@@ -85,6 +86,19 @@ describe.skipIf(sharedFolder === undefined)(
           expect(Math.abs(reach - found.kl_abs.alpha), `${tensor}, kl`).toBeLessThanOrEqual(2.01 * binWidth);
         }
       }
+    });
+
+    it("has the moving average of the extremes", () => {
+      const extremes = float32Values(arrays.get("ema_batch_minmax") as Tensor);
+      const statistic = new MovingAverageStatistic({ from: "float", value: "y" });
+      for (let i = 0; i < extremes.length; i += 2) {
+        const [low, high] = extremes.subarray(i, i + 2);
+        statistic.update([low, high, low + high].map((value) => float32Tensor([], [value])));
+      }
+      const { low, high } = statistic.result();
+      const { lo, hi } = index["range-estimators.npz"].ema;
+      expect(low / lo).toBeCloseTo(1, 6);
+      expect(high / hi).toBeCloseTo(1, 6);
     });
   },
 );
