@@ -7,7 +7,7 @@ import { clamp, roundHalfEven } from "../math/round.js";
 import { elementCount } from "../tensor/shape.js";
 import { float32Values, integerValues, type Tensor } from "../tensor/tensor.js";
 import { factorGram, type Gridding, outputErrors, roundAgainstGram } from "./gptq.js";
-import { nearestCodes } from "./weight.js";
+import { dequantizeRows, nearestCodes, roundToNearest } from "./weight.js";
 import type { WeightGrid } from "./weight-grid.js";
 
 interface Case {
@@ -27,6 +27,24 @@ interface Oracle {
   readonly cases: readonly Case[];
   readonly layer: string | { readonly stride: number; readonly pad: number; readonly groups: number };
 }
+
+describe.skipIf(sharedFolder === undefined)("symmetric grids where the authors' routine has a defect", () => {
+  it("hold rows whose weights reach further up than down", () => {
+    const weight = readNpz(readFileSync(sharedPath("oracles", "gptq-quirk-symrow.npz"))).get("W") as Tensor;
+    const [rowCount, columns] = weight.shape;
+    const rows = float32Values(weight);
+    const rounded = roundToNearest(rows, rowCount, {
+      bits: 4,
+      symmetric: true,
+      granularity: { kind: "per-channel" },
+      range: "minmax",
+    });
+    for (const [i, value] of dequantizeRows(rounded, rowCount).entries()) {
+      const scale = rounded.scales[Math.floor(i / columns)];
+      expect(Math.abs(value - rows[i])).toBeLessThanOrEqual(scale * (0.5 + 1e-6));
+    }
+  });
+});
 
 /** Of codes, and of grids that follow from them: a tie that falls to the other side changes the columns behind it. */
 const leastAgreement = 0.99;
