@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { makeTestModel, runModel, someFloats, type TestModel } from "../../test/models.js";
-import { makeResidualNet, makeTransformer } from "../../test/networks.js";
+import { makeResidualNet, makeStemless, makeTransformer } from "../../test/networks.js";
 import { roundWeights, stepNamed, walkThrough } from "../../test/walking.js";
 import type { Feeds } from "../engine/engine.js";
 import { inferValueTypes } from "../engine/infer-types.js";
@@ -44,6 +44,7 @@ async function errorOf(float: Model, current: Model, samples: readonly Feeds[]):
 describe.each(steps)("%s in half precision", (name) => {
   it.each([
     ["a residual network", makeResidualNet],
+    ["residual blocks without a stem", makeStemless],
     ["a transformer", makeTransformer],
   ])("lowers the error of %s and keeps its types", async (_about, make) => {
     const { model: float, feeds } = inHalf(make());
