@@ -56,8 +56,8 @@ export type BiasOptions = OptionsOf<typeof biasOptions>;
 export interface BiasSite extends Site, OutputSite {
   /** Where the bias goes: to the value itself, or back to the layer whose output is a summand of it. */
   readonly place: BiasPlace;
-  /** Whether a bias is kept only where it lowers the error on runs that it was not fitted on: layers take what is measured. */
-  readonly isJudged: boolean;
+  /** Anywhere else a bias has to be worth more on runs that it was not fitted on, and without such runs there is none. */
+  readonly isLayer: boolean;
   /** Of a part of the current network that reads what the float network computes; `withPart` finds the rest of it. */
   readonly isolated?: Pick<FedPart, "entry" | "sides">;
 }
@@ -75,7 +75,7 @@ interface Found {
   readonly value: ValueName;
   /** What enters the place; what the network is fed is the same in both networks. Nothing where more than one activation does. */
   readonly from?: Pick<Section, "entry" | "sides"> | "fed";
-  readonly isJudged: boolean;
+  readonly isLayer: boolean;
 }
 
 /** The places of a network that a bias can be fitted for, layers first. */
@@ -160,7 +160,7 @@ class Places {
     const value = biasedOutput(float, types, output, axisFromEnd);
     const read = node.inputs.filter((input) => input !== "" && float.constant(input) === undefined);
     const from = read.length === 1 ? { entry: read[0], sides: [] } : undefined;
-    return { label, output: value, value, axisFromEnd, limits: this.#limitsBehind(value), from, isJudged: false };
+    return { label, output: value, value, axisFromEnd, limits: this.#limitsBehind(value), from, isLayer: true };
   }
 
   /** A value that several layers may have a part in; before the Relu or Clip that ends it. */
@@ -174,7 +174,7 @@ class Places {
     const value = this.#summands.of(output);
     const layer = this.#summands.layerOf(value);
     const axisFromEnd = (layer && this.#summands.axisOf(layer)) ?? (areMaps && rank > 2 ? 1 - rank : -1);
-    return { label, output, value, axisFromEnd, limits: ending ?? this.#limitsBehind(output), from, isJudged: true };
+    return { label, output, value, axisFromEnd, limits: ending ?? this.#limitsBehind(output), from, isLayer: false };
   }
 
   #ofOutput(name: ValueName): Found | UnusableSite {
@@ -187,7 +187,7 @@ class Places {
     const isNear = last !== undefined && this.#summands.areNear(last.value, value);
     const axisFromEnd = classAxis - rank;
     const place = isNear && last.axisFromEnd === axisFromEnd ? last.value : value;
-    return { label, output: value, value: place, axisFromEnd, from: "fed", isJudged: true };
+    return { label, output: value, value: place, axisFromEnd, from: "fed", isLayer: false };
   }
 
   /** Of the Relu or Clip that is the only reader of a value. */
@@ -204,7 +204,7 @@ function describeSite(
   token: ReadToken | undefined,
   options: BiasOptions,
 ): BiasSite | UnusableSite {
-  const { label, output, limits, axisFromEnd, isJudged } = found;
+  const { label, output, limits, axisFromEnd, isLayer } = found;
   const shape = shapeOf(context.types, output);
   const elementType = elementTypeOf(context.types, output);
   if (shape === undefined || elementType === undefined || !isFloatType(elementType)) {
@@ -216,7 +216,7 @@ function describeSite(
   if ("reason" in fed) return { label, ...fed };
   const place = { value: found.value, axisFromEnd, elementType };
   const counted = axisFromEnd === -1 && token?.isAmong(output) ? headToken(token, options) : {};
-  const site = { label, value: output, output, limits, rank, channelAxis, place, isJudged, ...counted, ...fed };
+  const site = { label, value: output, output, limits, rank, channelAxis, place, isLayer, ...counted, ...fed };
   if (options.bias !== "position") return site;
   if (channelAxis === 0) return { label, reason: "its first axis holds channels, not samples" };
   const positions = shape.slice(1).filter((size) => typeof size === "number");

@@ -7,7 +7,7 @@ import { addToBias } from "./fold-bias.js";
 /** What is added to a bias: `[C]`, or all positions and channels in the order of the output. */
 type Bias = Float64Array;
 
-/** The bias as fitted on all runs; where it is judged, also as fitted on the one and on the other half of them. */
+/** The bias as fitted on all runs; as long as it has to be judged also as fitted on the one and on the other half of them. */
 type Solution = readonly [Bias, ...Bias[]];
 
 /** With nothing on trial all fits see the same; later each of them has what was measured with its own bias. */
@@ -18,6 +18,14 @@ const limitedRounds = 3;
 
 /** The share of its error that a place other than a layer has to lose on runs that its bias was not fitted on. */
 const leastGain = 0.01;
+
+/**
+ * Layers have something to gain as a rule, and two halves tell little of what is smaller than their own scatter. So there is
+ * doubt only where the error is larger by this share on runs that a bias was not fitted on than on those that it was.
+ */
+const leastDoubt = 0.05;
+/** Below this the rounds to come are no matter of doubt either. */
+const noDoubt = 0.01;
 
 /**
  * Bias compensation, per channel: the constant that minimises the squared error of a layer's output, with inputs from the
@@ -31,8 +39,8 @@ const leastGain = 0.01;
  * With `bias: "position"` every position of a channel has a constant of its own, `[T, C]` or `[C, H, W]`: the published form,
  * which needs outputs of fixed shape, makes the model larger, and of N samples learns 1/N of the error's variance by heart.
  *
- * Other `places` than layers are attentions, multilayer perceptrons, whole blocks and the network's outputs; there a bias is
- * kept only where it lowers the error on runs that it was not fitted on. With `inputs: "float"` every place is measured on
+ * Other `places` than layers are attentions, multilayer perceptrons, whole blocks and the network's outputs. A bias is kept
+ * only where it lowers the error on runs that it was not fitted on; that of a layer also where it is much the same on them. With `inputs: "float"` every place is measured on
  * what enters it in the float network, as published; with `target: "local"` its target is what its float form makes of what
  * enters it in the quantized network. The default sees the errors that arrive from all places before too.
  *
@@ -58,17 +66,22 @@ export const biasStep: Step<typeof biasOptions, BiasSite, Found, Solution> = {
     if (![...squared, ...step].every(Number.isFinite)) {
       return { kind: "skipped", reason: "its output error is not finite" };
     }
-    if (site.isJudged && halves.some((half) => half.count === 0)) {
+    const areHalves = halves.every((half) => half.count > 0);
+    if (!areHalves && !site.isLayer) {
       return { kind: "skipped", reason: "all samples ran at once: nothing is left to judge a bias on" };
     }
     const measured = [...rounds.map((round) => round.found), found];
     const whole = wholeFit(measured, rounds);
-    const parts = site.isJudged ? [0, 1].map((half) => halfFit(measured, rounds, half)) : [];
-    if (site.limits !== undefined && rounds.length < limitedRounds) {
-      return { kind: "refine", solution: [nextTrial(whole), ...parts.map(nextTrial)] };
-    }
+    const isOpen = areHalves && rounds.every(({ solution }) => solution.length > 1);
+    const parts = isOpen ? [0, 1].map((half) => halfFit(measured, rounds, half)) : [];
     const judge = site.limits === undefined ? solveMean : solveLimited;
-    return decide(site, judge(whole), parts.map(judge));
+    const [judged, judgedParts] = [judge(whole), parts.map(judge)];
+    if (site.limits !== undefined && rounds.length < limitedRounds) {
+      // A round with three biases takes longer than one with one.
+      const isSettled = site.isLayer && judged.after < judged.before && doubtOf(judged, judgedParts) <= noDoubt;
+      return { kind: "refine", solution: [nextTrial(whole), ...(isSettled ? [] : parts.map(nextTrial))] };
+    }
+    return decide(site, judged, judgedParts, areHalves);
   },
   rewrite: (graph, { place }, [bias]) => addToBias(graph, place, bias),
 };
@@ -128,20 +141,39 @@ function solveLimited({ tried, own, others }: Fit): Judged {
 }
 
 /** Does no harm: a bias that does not help stays what it is. */
-function decide(site: BiasSite, whole: Judged, halves: readonly Judged[]): Outcome<Solution> {
+function decide(site: BiasSite, whole: Judged, halves: readonly Judged[], areHalves: boolean): Outcome<Solution> {
   if (whole.after >= whole.before) return { kind: "skipped", reason: "no other bias lowers its output error" };
-  const sum = (key: "before" | "after") => halves.reduce((total, half) => total + half[key], 0);
-  const ratio = sum("after") / sum("before");
-  if (site.isJudged && !(ratio <= 1 - leastGain)) {
-    return { kind: "skipped", reason: `on samples held back its error would be ${ratio.toFixed(3)} times what it is` };
+  const ratio = ratioOf(halves).toFixed(3);
+  if (!isKept(site, whole, halves)) {
+    return { kind: "skipped", reason: `on samples held back its error would be ${ratio} times what it is` };
   }
   const remarks = [
-    ...(site.isJudged ? [`error ${ratio.toFixed(3)} on samples held back`] : []),
+    ...(areHalves ? [] : ["all samples ran at once: nothing is left to judge its bias on"]),
+    ...(site.isLayer ? [] : [`error ${ratio} on samples held back`]),
     ...(site.token === undefined ? [] : [`token ${site.token.index} counts ${timesOf(site.token)}`]),
     ...(site.positions === undefined ? [] : [`its bias holds ${site.positions.join(" × ")} numbers`]),
   ];
   const remark = remarks.length === 0 ? {} : { remark: remarks.join("; ") };
   return { kind: "solved", solution: [whole.bias], errorBefore: whole.before, errorAfter: whole.after, ...remark };
+}
+
+/** @param halves none where there is nothing to judge by, or nothing that is still in doubt */
+function isKept({ isLayer }: BiasSite, whole: Judged, halves: readonly Judged[]): boolean {
+  if (halves.length === 0) return true;
+  const ratio = ratioOf(halves);
+  if (!isLayer) return ratio <= 1 - leastGain;
+  return ratio < 1 || doubtOf(whole, halves) <= leastDoubt;
+}
+
+/** By how much the error is larger on runs that a bias was not fitted on than on those that it was, as a share of that without. */
+function doubtOf(whole: Judged, halves: readonly Judged[]): number {
+  return ratioOf(halves) - ratioOf([whole]);
+}
+
+/** The error with a bias as a share of that without. */
+function ratioOf(judged: readonly Judged[]): number {
+  const sum = (key: "before" | "after") => judged.reduce((total, one) => total + one[key], 0);
+  return sum("after") / sum("before");
 }
 
 function timesOf({ weight }: HeadToken): string {
