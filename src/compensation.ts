@@ -9,23 +9,23 @@ import {
   walkAligned,
 } from "./aligned-walk.js";
 import { checkedSamples, checkRuns } from "./compare/check-runs.js";
-import { Judge } from "./compare/judge.js";
+import { type Compared, compareSamples } from "./compare/gain.js";
 import { chooseSamples } from "./data/choose.js";
 import type { Sample, Samples } from "./data/samples.js";
 import { chooseBatchSize } from "./engine/batch.js";
-import type { Engine } from "./engine/engine.js";
+import { type Engine, withSession } from "./engine/engine.js";
 import { RecoupError } from "./errors.js";
 import type { Model } from "./graph/model.js";
 import { refuseNotANumber } from "./graph/not-a-number.js";
 import { dropBrokenTraining } from "./graph/training.js";
-import { alternativesOf, simplerThan } from "./recipe/candidates.js";
+import { shapeOf } from "./graph/value-types.js";
 import { refuseUnknownOutputs } from "./recipe/named-outputs.js";
 import type { StepRule } from "./recipe/recipe.js";
 import { textOfStep } from "./recipe/settings.js";
 import { walkBatchSize } from "./refinement.js";
-import type { CompensationReport, Trial } from "./report/compensation-report.js";
+import type { CompensationReport } from "./report/compensation-report.js";
 import { rangesName } from "./round/live-ranges.js";
-import { type FormsTaken, joinForms } from "./step/forms.js";
+import { tryVariants, type Variant } from "./variants.js";
 import { version } from "./version.js";
 import { formsIn } from "./walk/solve-sites.js";
 
@@ -63,7 +63,7 @@ const alignedOn = 2;
 /**
  * Lowers the error of a model that another tool has quantized, by steps that go on the walk through float and quantized
  * network. The two are brought together first: what is a value of the one in the other. The result is kept only if it is
- * closer to the float model on samples that nothing was fitted on; each step is left out once too, and the best is kept.
+ * closer to the float model on samples that nothing was fitted on; steps are left out there too, and the best is kept.
  *
  * @throws RecoupError `compensate/mismatch` for models with other inputs or outputs or with no value in common,
  * `compensate/nothing-to-do` for a model that computes what the float model does, `data/empty`, `data/not-finite`,
@@ -95,16 +95,30 @@ export async function compensateModel(task: CompensateTask): Promise<CompensateO
   ];
   const batchSize = walkBatchSize(fitted.length, Math.min(...sizes));
   const run: AlignedPair = { engine, samples, ...plan, aligned, layers, fitted, batchSize };
-  const judge = new Judge({ ...plan, engine, samples, held });
-  const given: Trial = { steps: [], ...(await judge.measure(quantized)) };
+  const given: TriedModel = {
+    steps: [],
+    model: quantized,
+    forms: {},
+    ...(await compareHeld(task, plan.float, quantized, held)),
+  };
   refuseEqual(given);
-  const { trials, best, first: all } = await tryVariants(task, run, judge, given);
+  const { tried, best } = await tryVariants({
+    ...{ asked: task.steps, given, open: { use: rangesName, estimators: triedEstimators } },
+    rank: shapeOf(plan.types, plan.float.graph.outputs[0]?.name ?? "")?.length ?? Number.POSITIVE_INFINITY,
+    async tryOut(steps): Promise<TriedModel> {
+      const walked = await walkAligned(run, steps, (done) => progress("refine", done));
+      progress("try", 0);
+      const compared = await compareHeld(task, plan.float, walked.model, held);
+      return { steps, model: walked.model, walked, forms: formsIn(walked.results), ...compared };
+    },
+  });
   progress("check", 0);
-  const isChanged = best.walked !== undefined;
+  const { walked } = best;
+  const isChanged = walked !== undefined;
   const check = isChanged ? await checkBeside(task, plan.float, best.model, indices.slice(0, checkedSamples)) : [];
-  const { walked = all } = best;
+  const { blocks = 0, results = [] } = walked ?? tried[1]?.walked ?? {};
   const { model, warnings } = isChanged
-    ? dropBrokenTraining(withMetadata(best.model, best.trial.steps, data))
+    ? dropBrokenTraining(withMetadata(best.model, best.steps.map(textOfStep), data))
     : { model: quantized, warnings: [] };
   return {
     model,
@@ -118,80 +132,37 @@ export async function compensateModel(task: CompensateTask): Promise<CompensateO
         layers: layers.filter(({ output }) => aligned.values.has(output)).length,
       },
       layers: layers.length,
-      blocks: walked?.blocks ?? 0,
+      blocks,
       unaligned: aligned.unaligned,
-      trials,
+      trials: tried.map(({ steps, kl, sqnrDb }) => ({ steps: steps.map(textOfStep), kl, sqnrDb })),
       held: held === fitted ? 0 : held.length,
       isChanged,
-      results: walked?.results ?? [],
+      results,
       warnings: [...plan.warnings, ...samples.warnings, ...warnOfSamples(held, fitted), ...warnings, ...check],
     },
   };
 }
 
-/** What is closest to the float model so far; the model as it was given was not walked through. */
-interface Best {
-  readonly steps: readonly StepRule[];
-  readonly trial: Trial;
+/** The model as it was given, or what steps made of it: then with what they did. */
+interface TriedModel extends Variant, Compared {
   readonly model: Model;
-  readonly walked: Walked | undefined;
+  readonly walked?: Walked;
 }
 
-interface Tried {
-  readonly trials: readonly Trial[];
-  readonly best: Best;
-  /** What all steps led to. */
-  readonly first: Walked | undefined;
-}
-
-/**
- * The steps with each estimator that is open, then each step left out once: it may harm where others help. Where one took a costlier
- * form it is tried in a simpler one, and where it leaves another way open in that.
- */
-async function tryVariants(task: CompensateTask, run: AlignedPair, judge: Judge, given: Trial): Promise<Tried> {
-  const { steps: asked, quantized, onProgress = () => {} } = task;
-  const trials = [given];
-  let best: Best = { steps: [], trial: given, model: quantized, walked: undefined };
-  let first: Walked | undefined;
-  const taken: FormsTaken[] = [];
-  const tryOut = async (steps: readonly StepRule[]) => {
-    const walked = await walkAligned(run, steps, (done) => onProgress("refine", done));
-    first ??= walked;
-    taken.push(formsIn(walked.results));
-    onProgress("try", 0);
-    const trial = { steps: steps.map(textOfStep), ...(await judge.measure(walked.model)) };
-    trials.push(trial);
-    if (judge.isBetter(trial, best.trial)) best = { steps, trial, model: walked.model, walked };
-    return { steps, trial };
-  };
-  if (asked.length === 0) return { trials, best, first };
-  const whole = [];
-  for (const steps of withEstimators(asked)) whole.push(await tryOut(steps));
-  const { steps } = whole.reduce((a, b) => (judge.isBetter(b.trial, a.trial) ? b : a));
-  if (steps.length > 1) for (const step of steps) await tryOut(steps.filter((other) => other !== step));
-  const forms = joinForms(taken);
-  for (const step of steps) {
-    for (const other of [...simplerThan(step, forms), ...alternativesOf(step)]) {
-      const beside = best.steps.includes(step) ? best.steps : steps;
-      await tryOut(withOther(beside, step, other));
-    }
-  }
-  return { trials, best, first };
-}
-
-function withOther(steps: readonly StepRule[], step: StepRule, other: StepRule): readonly StepRule[] {
-  return steps.map((one) => (one === step ? other : one));
-}
-
-/** The steps with each estimator that `ranges` leaves open. */
-function withEstimators(steps: readonly StepRule[]): readonly (readonly StepRule[])[] {
-  const isOpen = ({ use, range }: StepRule) => use === rangesName && range === undefined;
-  if (!steps.some(isOpen)) return [steps];
-  return triedEstimators.map((range) => steps.map((step) => (isOpen(step) ? { ...step, range } : step)));
+/** At the runtime's default options: as whoever ships the model runs it. */
+function compareHeld(
+  { engine, samples }: CompensateTask,
+  float: Model,
+  model: Model,
+  held: readonly number[],
+): Promise<Compared> {
+  return withSession(engine, float, { mode: "shipped" }, (reference) =>
+    withSession(engine, model, { mode: "shipped" }, (other) => compareSamples(reference, other, samples.read(held))),
+  );
 }
 
 /** @throws RecoupError `compensate/nothing-to-do` */
-function refuseEqual({ sqnrDb }: Trial): void {
+function refuseEqual({ sqnrDb }: Compared): void {
   if (sqnrDb < sameDb) return;
   const message = "computes what the float model computes: there is nothing to compensate";
   throw new RecoupError("compensate/nothing-to-do", message);

@@ -5,6 +5,7 @@ import { quantizeTestModel } from "../test/quantizing.js";
 import { fromList, prepareRefinement } from "../test/refining.js";
 import { planCalibration } from "./calibration.js";
 import { Checkpoint } from "./checkpoint/checkpoint.js";
+import { type Bar, isBetter } from "./compare/gain.js";
 import { compareOutputs, type OutputComparison } from "./compare/outputs.js";
 import { feedsSource } from "./data/array-source.js";
 import { samplesFrom } from "./data/sample-source.js";
@@ -18,7 +19,7 @@ import { planQuantization } from "./planning.js";
 import type { RoundingTarget } from "./quantize/format.js";
 import { parseRecipe, type RecipeInput } from "./recipe/recipe.js";
 import { refine, walkBatchSize } from "./refinement.js";
-import { type Bar, chooseRecipe, isBetter, planTrials, type RecipeChoice, type Trial, trialFolds } from "./search.js";
+import { chooseRecipe, planTrials, type RecipeChoice, type Trial, trialFolds } from "./search.js";
 import { int64Tensor } from "./tensor/tensor.js";
 
 const engine = createRuntimeEngine({ threads: 1 });
@@ -211,53 +212,6 @@ describe("chooseRecipe", () => {
 function bar(leastGain: number, rank: number, certainty = 2): Bar {
   return { leastGain, certainty, rank };
 }
-
-describe("isBetter", () => {
-  const trial = (...errors: readonly number[]): Trial => {
-    const mean = errors.reduce((sum, error) => sum + error, 0) / errors.length;
-    const samples = errors.map((error) => ({ kl: error, error }));
-    return { name: "", kl: mean, sqnrDb: -10 * Math.log10(mean), samples, forms: {} };
-  };
-  const first = trial(1, 2, 3, 2);
-
-  it.each([
-    ["a smaller error on every sample", trial(0.9, 1.9, 2.8, 1.9), true],
-    ["the same", first, false],
-    ["a gain that is too small", trial(0.999, 1.998, 2.999, 1.998), false],
-    ["a gain on one sample that others pay for", trial(1.1, 2.1, 2.0, 2.1), false],
-    // A mean gain of 0.3 with a standard error of 0.19.
-    ["a gain that may be chance", trial(0.9, 1.9, 2.1, 1.9), false],
-    ["a larger error", trial(2, 3, 4, 3), false],
-    ["no number", trial(Number.NaN, 1, 1, 1), false],
-    ["an infinite error", trial(Number.POSITIVE_INFINITY, 0, 0, 0), false],
-  ])("is told of %s: %s", (_about, other, expected) => {
-    expect(isBetter(first, other, bar(0.01, 2))).toBe(expected);
-    expect(isBetter(first, other, bar(0.01, 3))).toBe(expected);
-  });
-
-  it("asks for as much certainty as it is told", () => {
-    expect(isBetter(first, trial(0.9, 1.9, 2.1, 1.9), bar(0.01, 2, 1))).toBe(true);
-    expect(isBetter(first, trial(0.9, 1.9, 2.1, 1.9), bar(0.01, 2, 1.6))).toBe(false);
-  });
-
-  it("holds for anything beside what gave no numbers", () => {
-    expect(isBetter(trial(Number.NaN, 0, 0, 0), first, bar(0.01, 2))).toBe(true);
-  });
-
-  it("does not go by the divergence of single values", () => {
-    const regressor = (error: number): Trial => ({
-      name: "",
-      kl: 0,
-      sqnrDb: 0,
-      samples: [
-        { kl: 0, error },
-        { kl: 0, error },
-      ],
-      forms: {},
-    });
-    expect(isBetter(regressor(2), regressor(1), bar(0, 2))).toBe(true);
-  });
-});
 
 describe("planTrials", () => {
   const cnn = { hasProducts: false, isQuantized: true, isRoundable: true };

@@ -1,6 +1,6 @@
 import type { Calibration } from "./calibration.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
-import { compareOutputs, type SampleComparison } from "./compare/outputs.js";
+import { type Compared, compareSamples, gainOf, isBetter, meanOf } from "./compare/gain.js";
 import type { Samples } from "./data/samples.js";
 import { type Engine, withSession } from "./engine/engine.js";
 import { shapeOf } from "./graph/value-types.js";
@@ -12,15 +12,9 @@ import { type FormsTaken, joinForms } from "./step/forms.js";
 import { formsIn } from "./walk/solve-sites.js";
 
 /** What a recipe led to on samples that were held back. */
-export interface Trial {
+export interface Trial extends Compared {
   /** What was tried, in a few words. */
   readonly name: string;
-  /** Mean divergence of the softmax of the first output from the float network's, in nats. */
-  readonly kl: number;
-  /** Signal to error of all outputs, in decibels. */
-  readonly sqnrDb: number;
-  /** Of each sample: its divergence, and the squared error of its outputs by their mean square over all samples. */
-  readonly samples: readonly { readonly kl: number; readonly error: number }[];
   /** The forms that its steps took somewhere in the network. */
   readonly forms: FormsTaken;
   /** Beside what was best before it, on the same samples. */
@@ -211,35 +205,6 @@ async function isBetterOnAll(
   return true;
 }
 
-/** What is asked of a trial that takes the place of another. */
-export interface Bar {
-  /** Share of the other's error by which its own is smaller. */
-  readonly leastGain: number;
-  /** How many times its standard error over the samples the difference has to be. */
-  readonly certainty: number;
-  /** Of the first output. */
-  readonly rank: number;
-}
-
-/** Whether a trial's error is smaller than another's by a share, and by more than the scatter over the samples explains. */
-export function isBetter(before: Trial, after: Trial, { leastGain, certainty, rank }: Bar): boolean {
-  const { gain, mean, meanAfter, standardError } = gainOf(before, after, rank);
-  // What gave no numbers is worse than anything that gives some.
-  if (!Number.isFinite(mean)) return Number.isFinite(meanAfter);
-  return gain > leastGain * mean && gain > certainty * standardError;
-}
-
-function gainOf(before: Trial, after: Trial, rank: number) {
-  // The softmax of a single value is one, whatever the value.
-  const isClassifier = rank <= 2 && (before.kl > 0 || after.kl > 0);
-  const errorsOf = ({ samples }: Trial) => samples.map(({ kl, error }) => (isClassifier ? kl : error));
-  const [errors, others] = [errorsOf(before), errorsOf(after)];
-  const gains = errors.map((error, i) => error - others[i]);
-  const gain = meanOf(gains);
-  const variance = meanOf(gains.map((one) => (one - gain) ** 2)) / Math.max(gains.length - 1, 1);
-  return { gain, mean: meanOf(errors), meanAfter: meanOf(others), standardError: Math.sqrt(variance) };
-}
-
 /** Trials of one recipe on folds as one. */
 function join(fits: readonly Trial[]): Trial {
   const [{ name }] = fits;
@@ -252,10 +217,6 @@ function join(fits: readonly Trial[]): Trial {
 
 function sumOf(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0);
-}
-
-function meanOf(values: readonly number[]): number {
-  return sumOf(values) / values.length;
 }
 
 async function tryRecipe(
@@ -283,14 +244,11 @@ async function tryRecipe(
       },
     });
     // Against the network before any preparation: what it changes of the outputs counts as an error.
-    const compared: SampleComparison[] = [];
-    const { kl, sqnrDb } = await withSession(engine, plan.float, { mode: "exact" }, (reference) =>
+    const compared = await withSession(engine, plan.float, { mode: "exact" }, (reference) =>
       withSession(engine, model, { mode: "exact" }, (rounded) =>
-        compareOutputs(reference, rounded, samples.read(held), (sample) => compared.push(sample)),
+        compareSamples(reference, rounded, samples.read(held)),
       ),
     );
-    const signal = meanOf(compared.map((sample) => sample.signal));
-    const errors = compared.map(({ kl: own, noise }) => ({ kl: own, error: noise / signal }));
-    return { name, kl, sqnrDb, samples: errors, forms: formsIn(refined.steps) };
+    return { name, ...compared, samples: [...compared.samples], forms: formsIn(refined.steps) };
   });
 }

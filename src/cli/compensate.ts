@@ -37,7 +37,8 @@ export function compensateCommand(signal: AbortSignal): Command {
 Both models have the same inputs and outputs. Any format that onnxruntime runs will do: Q/DQ pairs, operators on codes
 (QLinearConv and the like), dynamic quantization, MatMulNBits. ranges fits the grids of activations again; the other steps are
 those of recoup quantize. A quarter of the samples is held back: what does not bring the model closer to the float model
-there is not kept, and where nothing does, the output is the quantized model, byte for byte.
+there is not kept, nor what adds operators and does not surely so. Where nothing helps, the output is the quantized model,
+byte for byte.
 
 Examples:
   recoup compensate model.onnx model-int8.onnx -o better.onnx --data pictures/

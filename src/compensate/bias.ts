@@ -53,6 +53,7 @@ export const biasStep: Step<typeof biasOptions, BiasSite, Found, Solution> = {
   name: "bc",
   summary: "bias compensation: moves each layer's bias so that its mean error vanishes (no cost at run time)",
   outcome: "places compensated",
+  addsOperators: ({ bias }) => bias === "position",
   options: biasOptions,
   sites: findBiasSites,
   statistics(site, rounds, graph) {

@@ -81,6 +81,7 @@ export const clusterCompensation = defineStep<typeof options, ClusterSite, reado
   name: "cat",
   summary: "cluster-based transformation: moves logits by what float logits differ in their cluster",
   outcome: "outputs compensated",
+  addsOperators: () => true,
   options,
   sites(context, settings) {
     const chosen = settings.output === "" ? context.float.outputs.map(({ name }) => name) : [settings.output];

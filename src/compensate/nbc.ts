@@ -27,6 +27,7 @@ export const nonlinearBlockCompensation = defineStep({
   summary:
     "nonlinear block compensation: as qwt, with input and error on a logarithmic scale where that serves a block",
   outcome: "blocks compensated",
+  addsOperators: () => true,
   options,
   sites(context, given) {
     const { usable, unusable } = findBlockSites(context, given);

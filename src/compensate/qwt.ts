@@ -15,6 +15,7 @@ export const blockCompensation = defineStep({
   name: "qwt",
   summary: "block compensation: adds to each block's output a linear function of its input, fitted by ridge regression",
   outcome: "blocks compensated",
+  addsOperators: () => true,
   options: blockOptions,
   sites(context, options) {
     const { usable, unusable } = findBlockSites(context, options);

@@ -105,6 +105,11 @@ export function simplerThan({ use, ...options }: StepRule, forms?: FormsTaken): 
   return (step?.simpler(options, taken) ?? []).map((other) => ({ use, ...other }));
 }
 
+/** Whether a model has operators more by a step. */
+export function addsOperators({ use, ...options }: StepRule): boolean {
+  return steps.find(({ name }) => name === use)?.addsOperators(options) ?? false;
+}
+
 /** A recipe that leaves nothing open, for where nothing can be tried. */
 export function defaultOf(recipe: Recipe, kind: NetworkKind): Recipe {
   const [first] = roundsOf(recipe, kind);

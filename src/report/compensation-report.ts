@@ -1,10 +1,10 @@
-import type { Verdict } from "../compare/judge.js";
+import type { Compared } from "../compare/gain.js";
 import type { StepRule } from "../recipe/recipe.js";
 import type { StepResult } from "../walk/solve-sites.js";
 import type { DataRecord } from "./run-report.js";
 
 /** What some steps led to on samples that nothing was fitted on. */
-export interface Trial extends Verdict {
+export interface Trial extends Pick<Compared, "kl" | "sqnrDb"> {
   /** None for the model as it was given. */
   readonly steps: readonly string[];
 }

@@ -90,6 +90,8 @@ export interface Step<Options extends OptionList, S extends Site, Found extends 
    * @param forms the forms that it took somewhere; any, where that is not known yet
    */
   simpler?(options: OptionsOf<Options>, forms?: ReadonlySet<string>): readonly OptionValues[];
+  /** Of a compensation: whether the model has operators more by it, besides an Add where a layer has no bias of its own. */
+  addsOperators?(options: OptionsOf<Options>): boolean;
   /** What becomes of sites that are solved, in words: "layers compensated". */
   readonly outcome: string;
   /** Whether the values that it changes get other ranges by it: then their grids are looked for again. */
@@ -167,6 +169,8 @@ export interface AnyStep {
   alternatives(given: OptionValues): readonly OptionValues[];
   /** As in `Step`, with the options that are given and all others. */
   simpler(given: OptionValues, forms?: ReadonlySet<string>): readonly OptionValues[];
+  /** As in `Step`, with the options that are given and all others. */
+  addsOperators(given: OptionValues): boolean;
   /** @param given what a recipe says of the options; the rest is filled in */
   open(context: StepContext, given?: OptionValues): OpenStep;
 }
@@ -226,6 +230,7 @@ export function defineStep<Options extends OptionList, S extends Site, Found ext
       const options = fillOptions(step.options, given);
       return (step.simpler?.(options, forms) ?? []).map((other) => ({ ...options, ...other }));
     },
+    addsOperators: (given) => step.addsOperators?.(fillOptions(step.options, given)) ?? false,
     open(context, given = {}) {
       const { usable, unusable } = step.sites(context, fillOptions(step.options, given));
       const { name, outcome, movesRanges } = step;
