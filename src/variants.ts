@@ -41,8 +41,8 @@ interface Attempt<V> {
 
 /**
  * The steps with each estimator that is open; then of the best each step left out, of the best of these each of the rest, and so
- * on until none is better: a step may harm where others help. What is left is tried with the other estimators. Then, where a step took a costlier form, it is tried in a simpler one,
- * and where it leaves another way open in that.
+ * on until none is better: a step may harm where others help. What is left is tried with the other estimators. Then, where a step
+ * took a costlier form, it is tried in a simpler one, and where it leaves another way open in that.
  *
  * @returns everything in the order in which it was tried, the model as it was given first, and what is best
  */

@@ -10,7 +10,7 @@ import { float32Tensor, float32Values } from "../src/tensor/tensor.js";
 import type { SiteRecord } from "../src/walk/solve-sites.js";
 import { runModel, someFloats } from "./models.js";
 import { makeChain, makeResidualNet, makeTransformer } from "./networks.js";
-import { prepareWalk, roundWeights, stepNamed, walkThrough } from "./walking.js";
+import { prepareWalk, roundWeights, walkThrough, withOptions } from "./walking.js";
 
 const networks = [
   ["a chain", makeChain],
@@ -26,14 +26,11 @@ export const others = networks.filter((network) => !quick.includes(network));
 
 /** Bias compensation with other options than its defaults. */
 export const biasVariants: readonly AnyStep[] = Object.entries<OptionValues>({
-  "bc-by-position": { bias: "position" },
+  "bc-by-position": { bias: "position", keep: "all" },
   "bc-everywhere": { places: "all" },
   "bc-everywhere-local": { places: "all", target: "local" },
   "bc-everywhere-isolated": { places: "all", inputs: "float", bias: "position" },
-}).map(([name, options]) => {
-  const bias = stepNamed("bc");
-  return { ...bias, name, open: (context) => bias.open(context, options) };
-});
+}).map(([name, options]) => ({ ...withOptions("bc", options), name }));
 
 /** What every compensation has to do. */
 export function testStep(engine: Engine, step: AnyStep, inside = quick): void {

@@ -6,6 +6,7 @@ import { buildGraph } from "../src/graph/graph.js";
 import { type Model, withGraph } from "../src/graph/model.js";
 import { labelOf } from "../src/graph/node.js";
 import { findLayers } from "../src/operators/index.js";
+import type { OptionValues } from "../src/step/options.js";
 import type { AnyStep, StepContext } from "../src/step/step.js";
 import { steps } from "../src/steps.js";
 import { elementCount } from "../src/tensor/shape.js";
@@ -65,6 +66,14 @@ export async function walkThrough(
   const { input, context } = await prepareWalk(engine, float, current, samples);
   const { model, records } = await walk(input, await surveySites(input, [step.open(context)]));
   return { model, records: records.flat() };
+}
+
+/** Bias compensation that takes every bias as it was measured: a few samples would leave some in doubt. */
+export const unjudgedBias = withOptions("bc", { keep: "all" });
+
+export function withOptions(name: string, options: OptionValues): AnyStep {
+  const step = stepNamed(name);
+  return { ...step, open: (context, given) => step.open(context, { ...options, ...given }) };
 }
 
 export function stepNamed(name: string): AnyStep {

@@ -48,6 +48,12 @@ export const biasOptions = {
     most: 1e6,
     words: ["auto"],
   },
+  keep: {
+    kind: "choice",
+    help: "auto keeps a bias where it holds on samples that it was not fitted on; all, as published, keeps each as it was measured",
+    default: "auto",
+    choices: ["auto", "all"],
+  },
 } as const;
 
 export type BiasOptions = OptionsOf<typeof biasOptions>;
@@ -58,6 +64,8 @@ export interface BiasSite extends Site, OutputSite {
   readonly place: BiasPlace;
   /** Anywhere else a bias has to be worth more on runs that it was not fitted on, and without such runs there is none. */
   readonly isLayer: boolean;
+  /** Whether a bias has to hold on runs that it was not fitted on. */
+  readonly isJudged: boolean;
   /** Of a part of the current network that reads what the float network computes; `withPart` finds the rest of it. */
   readonly isolated?: Pick<FedPart, "entry" | "sides">;
 }
@@ -216,7 +224,20 @@ function describeSite(
   if ("reason" in fed) return { label, ...fed };
   const place = { value: found.value, axisFromEnd, elementType };
   const counted = axisFromEnd === -1 && token?.isAmong(output) ? headToken(token, options) : {};
-  const site = { label, value: output, output, limits, rank, channelAxis, place, isLayer, ...counted, ...fed };
+  const isJudged = options.keep === "auto";
+  const site = {
+    label,
+    value: output,
+    output,
+    limits,
+    rank,
+    channelAxis,
+    place,
+    isLayer,
+    isJudged,
+    ...counted,
+    ...fed,
+  };
   if (options.bias !== "position") return site;
   if (channelAxis === 0) return { label, reason: "its first axis holds channels, not samples" };
   const positions = shape.slice(1).filter((size) => typeof size === "number");

@@ -3,18 +3,17 @@ import { afterAll, describe, expect, it } from "vitest";
 import { makeTestModel, runModel } from "../../test/models.js";
 import { NetworkWriter } from "../../test/networks.js";
 import { sharedFolder, sharedPath } from "../../test/shared.js";
-import { prepareWalk, stepNamed, walkThrough } from "../../test/walking.js";
+import { prepareWalk, stepNamed, unjudgedBias, walkThrough } from "../../test/walking.js";
 import { readNpz } from "../data/npz.js";
 import type { Feeds } from "../engine/engine.js";
 import type { Model } from "../graph/model.js";
 import { makeNode } from "../graph/node.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
 import type { OptionValues } from "../step/options.js";
-import { type AnyStep, defineStep } from "../step/step.js";
+import type { AnyStep } from "../step/step.js";
 import { float32Tensor, float32Values, type Tensor } from "../tensor/tensor.js";
 import { surveySites } from "../walk/survey.js";
 import { walk } from "../walk/walk.js";
-import { biasStep } from "./bias.js";
 
 const engine = createRuntimeEngine({ threads: 1 });
 afterAll(() => engine.close());
@@ -76,18 +75,9 @@ describe.skipIf(!sharedFolder)("bias compensation against the reference program"
 });
 
 describe.skipIf(!sharedFolder)("bias compensation of blocks against the reference program", () => {
-  /** The reference takes every bias as measured. */
-  const unjudged = defineStep({
-    ...biasStep,
-    sites(context, options) {
-      const { usable, unusable } = biasStep.sites(context, options);
-      return { usable: usable.map((site) => ({ ...site, isJudged: false })), unusable };
-    },
-  });
-
   it.each(["blocks", "mlp"])("has its biases and outputs: %s", async (places) => {
     const arrays = readOracle("block");
-    const { float, current, model, records } = await compensateBlocks(arrays, unjudged, places);
+    const { float, current, model, records } = await compensateBlocks(arrays, unjudgedBias, places);
     for (const block of ["blk0", "blk1"]) {
       const changeOf = (name: string) => differenceOf(model, current, `${block}.${name}_b`);
       const [fc1, fc2, own] = ["fc1", "fc2", "block"].map((name) => arrays.get(`${block}.bias_${name}`) as Tensor);

@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { makeTestModel, someFloats, type TestModelParts } from "../../test/models.js";
 import { activationBehind, type ChannelOutputs, errorWith, fetchChannels } from "../../test/slow-walk.js";
-import { prepareWalk, roundWeights, stepNamed, walkThrough } from "../../test/walking.js";
+import { prepareWalk, roundWeights, stepNamed, unjudgedBias, walkThrough } from "../../test/walking.js";
 import type { Feeds } from "../engine/engine.js";
 import { buildGraph } from "../graph/graph.js";
 import { type Model, withGraph } from "../graph/model.js";
@@ -214,7 +214,7 @@ describe("bias compensation by position", () => {
 describe("bias compensation of a layer on runs that it was not fitted on", () => {
   const scalar = (value: number) => float32Tensor([1, 1], [value]);
   /** y = x · w, whose w is lost: what is missing of each value is x. */
-  const through = (fed: readonly number[], behind: TestModelParts["nodes"] = [], b = 0) => {
+  const through = (fed: readonly number[], behind: TestModelParts["nodes"] = [], b = 0, step = stepNamed("bc")) => {
     const float = makeTestModel({
       feeds: { x: scalar(0) },
       shapes: { x: ["n", 1] },
@@ -223,7 +223,7 @@ describe("bias compensation of a layer on runs that it was not fitted on", () =>
       initializers: { w: scalar(1), b: float32Tensor([1], [b]) },
     }).model;
     const samples = fed.map((x): Feeds => new Map([["x", scalar(x)]]));
-    return walkThrough(engine, float, withConstant(float, "w", scalar(0)), samples);
+    return walkThrough(engine, float, withConstant(float, "w", scalar(0)), samples, step);
   };
 
   it("leaves the layer as it is where both halves say the opposite", async () => {
@@ -232,6 +232,12 @@ describe("bias compensation of a layer on runs that it was not fitted on", () =>
     const reason = `on samples held back its error would be ${((2 * 1.6 ** 2) / (1 + 0.6 ** 2)).toFixed(3)} times what it is`;
     expect(records).toEqual([{ label: "y", kind: "skipped", reason }]);
     expect(valuesOf(model, "b")).toEqual([0]);
+  });
+
+  it("takes what was measured all the same where every bias is asked for", async () => {
+    const { model, records } = await through([1, -0.6, 1, -0.6], [], 0, unjudgedBias);
+    expect(records).toMatchObject([{ kind: "solved" }]);
+    expect(valuesOf(model, "b")[0]).toBeCloseTo(0.2, 6);
   });
 
   it("takes what both halves gain by", async () => {

@@ -1,6 +1,6 @@
 import { type OutputError, type OutputErrorOfRuns, OutputErrorStatistic } from "../calibrate/output-error.js";
 import type { HeadToken } from "../calibrate/token-weights.js";
-import { defineStep, type Outcome, type Round, type Step } from "../step/step.js";
+import { defineStep, type Outcome, type Round } from "../step/step.js";
 import { type BiasSite, biasOptions, findBiasSites, withPart } from "./bias-sites.js";
 import { addToBias } from "./fold-bias.js";
 
@@ -40,16 +40,17 @@ const noDoubt = 0.01;
  * which needs outputs of fixed shape, makes the model larger, and of N samples learns 1/N of the error's variance by heart.
  *
  * Other `places` than layers are attentions, multilayer perceptrons, whole blocks and the network's outputs. A bias is kept
- * only where it lowers the error on runs that it was not fitted on; that of a layer also where it is much the same on them. With `inputs: "float"` every place is measured on
- * what enters it in the float network, as published; with `target: "local"` its target is what its float form makes of what
- * enters it in the quantized network. The default sees the errors that arrive from all places before too.
+ * only where it lowers the error on runs that it was not fitted on; that of a layer also where it is much the same on them
+ * (`keep: "all"` keeps every one, as published). With `inputs: "float"` every place is measured on what enters it in the float
+ * network, as published; with `target: "local"` its target is what its float form makes of what enters it in the quantized
+ * network. The default sees the errors that arrive from all places before too.
  *
  * Where the head reads one token, that counts as often as there are tokens, or as `token` says; errors are then means with
  * these weights.
  *
  * @see Gong et al., Bias Compensation, arXiv:2404.01892, section 3; docs/methods/bias-compensation.md
  */
-export const biasStep: Step<typeof biasOptions, BiasSite, Found, Solution> = {
+export const biasCompensation = defineStep<typeof biasOptions, BiasSite, Found, Solution>({
   name: "bc",
   summary: "bias compensation: moves each layer's bias so that its mean error vanishes (no cost at run time)",
   outcome: "places compensated",
@@ -68,12 +69,12 @@ export const biasStep: Step<typeof biasOptions, BiasSite, Found, Solution> = {
       return { kind: "skipped", reason: "its output error is not finite" };
     }
     const areHalves = halves.every((half) => half.count > 0);
-    if (!areHalves && !site.isLayer) {
+    if (site.isJudged && !areHalves && !site.isLayer) {
       return { kind: "skipped", reason: "all samples ran at once: nothing is left to judge a bias on" };
     }
     const measured = [...rounds.map((round) => round.found), found];
     const whole = wholeFit(measured, rounds);
-    const isOpen = areHalves && rounds.every(({ solution }) => solution.length > 1);
+    const isOpen = site.isJudged && areHalves && rounds.every(({ solution }) => solution.length > 1);
     const parts = isOpen ? [0, 1].map((half) => halfFit(measured, rounds, half)) : [];
     const judge = site.limits === undefined ? solveMean : solveLimited;
     const [judged, judgedParts] = [judge(whole), parts.map(judge)];
@@ -85,9 +86,7 @@ export const biasStep: Step<typeof biasOptions, BiasSite, Found, Solution> = {
     return decide(site, judged, judgedParts, areHalves);
   },
   rewrite: (graph, { place }, [bias]) => addToBias(graph, place, bias),
-};
-
-export const biasCompensation = defineStep(biasStep);
+});
 
 /** What one fit sees: of each round the bias that was on trial, the errors that it looks at, and those it is judged by. */
 interface Fit {
@@ -149,8 +148,8 @@ function decide(site: BiasSite, whole: Judged, halves: readonly Judged[], areHal
     return { kind: "skipped", reason: `on samples held back its error would be ${ratio} times what it is` };
   }
   const remarks = [
-    ...(areHalves ? [] : ["all samples ran at once: nothing is left to judge its bias on"]),
-    ...(site.isLayer ? [] : [`error ${ratio} on samples held back`]),
+    ...(areHalves || !site.isJudged ? [] : ["all samples ran at once: nothing is left to judge its bias on"]),
+    ...(site.isLayer || !site.isJudged ? [] : [`error ${ratio} on samples held back`]),
     ...(site.token === undefined ? [] : [`token ${site.token.index} counts ${timesOf(site.token)}`]),
     ...(site.positions === undefined ? [] : [`its bias holds ${site.positions.join(" × ")} numbers`]),
   ];

@@ -11,7 +11,7 @@ import {
 import { quantizeTestModel } from "../../test/quantizing.js";
 import { prepareRefinement } from "../../test/refining.js";
 import { compensateSlowly } from "../../test/slow-walk.js";
-import { prepareWalk, roundWeights, stepNamed, walkThrough } from "../../test/walking.js";
+import { prepareWalk, roundWeights, stepNamed, unjudgedBias, walkThrough } from "../../test/walking.js";
 import { type Block, findBlocks } from "../blocks/blocks.js";
 import { inBatches } from "../engine/batch.js";
 import type { Engine, Feeds, HeldTensor } from "../engine/engine.js";
@@ -34,7 +34,7 @@ describe("walk", () => {
   it.each(networks)("gives what going through the whole network layer by layer gives: %s", async (_about, make) => {
     const given = make();
     const [float, current, samples] = [given.model, roundWeights(given.model), samplesFor(given)];
-    const { model, records } = await walkThrough(engine, float, current, samples);
+    const { model, records } = await walkThrough(engine, float, current, samples, unjudgedBias);
     const slow = await compensateSlowly(engine, float, current, samples);
     expect(records.some((record) => record.kind === "solved")).toBe(true);
     expect(largestDifference(constantsOf(model), constantsOf(slow))).toBeLessThan(1e-4);
@@ -124,7 +124,7 @@ describe("walk", () => {
       (length): Feeds => new Map([["ids", int64Tensor([1, length], tokens.slice(0, length))]]),
     );
     const opened = openShape(float);
-    const { model } = await walkThrough(engine, opened, roundWeights(opened), samples);
+    const { model } = await walkThrough(engine, opened, roundWeights(opened), samples, unjudgedBias);
     const slow = await compensateSlowly(engine, opened, roundWeights(opened), samples);
     expect(largestDifference(constantsOf(model), constantsOf(slow))).toBeLessThan(1e-4);
   });
