@@ -97,6 +97,7 @@ export async function walkAligned(
     plans: [],
     current: current.graph,
     batches: Math.ceil(fitted.length / batchSize),
+    keepsDoubtful: true,
   };
   const open = rules.map(({ use, ...options }) => {
     const step = use === rangesName ? rangesStep(grids, blocks) : stepNamed(use);

@@ -74,7 +74,7 @@ export async function refine(task: RefinementTask, options: RefineOptions = {}):
   const nodes = choice.layers.map(({ layer }) => layer.node);
   const blocks = findLayerBlocks(float.graph, types, nodes);
   const { model, waiting, rounded, records } = roundUnfit(task);
-  const open = openSteps(task, model, waiting, blocks);
+  const open = openSteps(task, model, waiting, blocks, options.rehearsal !== undefined);
   const sqnrDb = new Map([...quantized.weightSqnrDb, ...rounded]);
   if (open.length === 0) return { model, blocks, steps: [], weightSqnrDb: sqnrDb, groups: quantized.groups };
   const { rehearsal } = options;
@@ -102,6 +102,7 @@ function openSteps(
   { graph }: Model,
   waiting: readonly WeightToRound[],
   blocks: readonly Block[],
+  keepsDoubtful: boolean,
 ): readonly OpenStep[] {
   const steps = [
     // Without a weight to round it still tells why.
@@ -117,7 +118,7 @@ function openSteps(
     }),
   );
   const plans = choice.layers;
-  const context = { float: float.graph, types, layers, plans, current: graph, batches: batchCount };
+  const context = { float: float.graph, types, layers, plans, current: graph, batches: batchCount, keepsDoubtful };
   const open = steps.map(({ step, options }) => step.open(context, options));
   const moved = new Set(open.flatMap(({ movesRanges, sites }) => (movesRanges ? sites.map(({ value }) => value) : [])));
   const live = quantized.groups.filter(

@@ -7,7 +7,7 @@ import { buildGraph } from "../graph/graph.js";
 import { type Model, withGraph } from "../graph/model.js";
 import { makeNode } from "../graph/node.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
-import type { AnyStep } from "../step/step.js";
+import type { AnyStep, StepContext } from "../step/step.js";
 import { float32Tensor, float32Values, floatTensor, int64Tensor, type Tensor } from "../tensor/tensor.js";
 
 const engine = createRuntimeEngine({ threads: 1 });
@@ -237,6 +237,13 @@ describe("bias compensation of a layer on runs that it was not fitted on", () =>
   it("takes what was measured all the same where every bias is asked for", async () => {
     const { model, records } = await through([1, -0.6, 1, -0.6], [], 0, unjudgedBias);
     expect(records).toMatchObject([{ kind: "solved" }]);
+    expect(valuesOf(model, "b")[0]).toBeCloseTo(0.2, 6);
+  });
+
+  it("takes what is in doubt where something else decides in the end", async () => {
+    const bc = stepNamed("bc");
+    const trusting = { ...bc, open: (context: StepContext) => bc.open({ ...context, keepsDoubtful: true }) };
+    const { model } = await through([1, -0.6, 1, -0.6], [], 0, trusting);
     expect(valuesOf(model, "b")[0]).toBeCloseTo(0.2, 6);
   });
 

@@ -42,7 +42,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 describe("preflight", () => {
   it.each([
     ["rounding to nearest", {}, []],
-    ["bias compensation", { steps: ["bc"] }, ["refine"]],
+    ["bias compensation", { steps: ["bc:keep=all"] }, ["refine"]],
     ["GPTQ", { rounding: "gptq", target: "float" }, ["refine"]],
     ["GPTQ with trials", { rounding: "gptq" }, ["refine", "try"]],
   ] as const)("tells what a run with %s does", async (_about, settings, more) => {

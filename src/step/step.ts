@@ -28,6 +28,11 @@ export interface StepContext {
   readonly current: Graph;
   /** How many batches the walk runs. */
   readonly batches: number;
+  /**
+   * Whether what these leave in doubt is kept: where they stand for the many samples of the run to come, and where the network's
+   * outputs on other samples decide in the end.
+   */
+  readonly keepsDoubtful?: boolean;
 }
 
 /** A place that a step works on. The walk solves the sites of one depth together, deeper ones after the rewrites. */
