@@ -14,8 +14,8 @@ import { preparations } from "./prepare/index.js";
 import { chooseLayers, type PlannedNetwork } from "./quantize/choose-layers.js";
 import type { Recipe } from "./recipe/recipe.js";
 import { wishesOf } from "./recipe/wish.js";
+import type { AnyStep, OpenStep } from "./step/open-step.js";
 import type { OptionValues } from "./step/options.js";
-import type { AnyStep, OpenStep } from "./step/step.js";
 import { type SolvedSite, type StepResult, skipped, solveSites } from "./walk/solve-sites.js";
 
 export interface PreparationTask extends PlannedNetwork {

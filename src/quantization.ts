@@ -11,7 +11,7 @@ import { type QuantizedModel, quantize, roundAhead } from "./quantize/quantize.j
 import type { Recipe } from "./recipe/recipe.js";
 import { type Refined, refine, walkBatchSize } from "./refinement.js";
 import type { ShardStatistics } from "./shards/statistics-file.js";
-import type { OpenStep } from "./step/step.js";
+import type { OpenStep } from "./step/open-step.js";
 import type { TensorStore } from "./tensor/tensor-store.js";
 import type { WalkOptions } from "./walk/walk.js";
 

@@ -8,8 +8,8 @@ import { type PreparedNetwork, prepareNetwork } from "../src/preparation.js";
 import { chooseLayers } from "../src/quantize/choose-layers.js";
 import { parseRecipe, type RecipeInput } from "../src/recipe/recipe.js";
 import { wishesOf } from "../src/recipe/wish.js";
+import type { AnyStep } from "../src/step/open-step.js";
 import type { OptionList, OptionValues } from "../src/step/options.js";
-import type { AnyStep } from "../src/step/step.js";
 import { largestDifference, runModel, type TestModel } from "./models.js";
 import { networks } from "./networks.js";
 

@@ -7,7 +7,8 @@ import { buildGraph } from "../graph/graph.js";
 import { type Model, withGraph } from "../graph/model.js";
 import { makeNode } from "../graph/node.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
-import type { AnyStep, StepContext } from "../step/step.js";
+import type { AnyStep } from "../step/open-step.js";
+import type { StepContext } from "../step/step.js";
 import { float32Tensor, float32Values, floatTensor, int64Tensor, type Tensor } from "../tensor/tensor.js";
 
 const engine = createRuntimeEngine({ threads: 1 });

@@ -1,6 +1,7 @@
 import { type OutputError, type OutputErrorOfRuns, OutputErrorStatistic } from "../calibrate/output-error.js";
 import type { HeadToken } from "../calibrate/token-weights.js";
-import { defineStep, type Outcome, type Round } from "../step/step.js";
+import { defineStep } from "../step/open-step.js";
+import type { Outcome, Round } from "../step/step.js";
 import { type BiasSite, biasOptions, findBiasSites, withPart } from "./bias-sites.js";
 import { addToBias } from "./fold-bias.js";
 

@@ -4,7 +4,7 @@ import { makeResidualNet, makeStemless, makeTransformer } from "../../test/netwo
 import { roundWeights, stepNamed, walkThrough } from "../../test/walking.js";
 import type { Feeds } from "../engine/engine.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
-import type { AnyStep } from "../step/step.js";
+import type { AnyStep } from "../step/open-step.js";
 import { blockStep, linear } from "./block-step.js";
 
 const engine = createRuntimeEngine({ threads: 1 });

@@ -1,5 +1,6 @@
 import { type PairedRows, PairedRowsStatistic } from "../calibrate/paired-rows.js";
-import { defineStep, type Site, type StepContext } from "../step/step.js";
+import { defineStep } from "../step/open-step.js";
+import type { Site, StepContext } from "../step/step.js";
 import type { ClusterMap } from "./cluster-affine.js";
 import { type ClusterSettings, chooseMap } from "./cluster-choice.js";
 import { type ClusterPlace, writeClusterMap } from "./cluster-graph.js";

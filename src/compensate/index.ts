@@ -1,4 +1,4 @@
-import type { AnyStep } from "../step/step.js";
+import type { AnyStep } from "../step/open-step.js";
 import { channelCompensation } from "./affine.js";
 import { biasCompensation } from "./bias.js";
 import { clusterCompensation } from "./cluster.js";

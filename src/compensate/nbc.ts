@@ -1,4 +1,4 @@
-import { defineStep } from "../step/step.js";
+import { defineStep } from "../step/open-step.js";
 import { blockOptions } from "./block-options.js";
 import { findBlockSites } from "./block-sites.js";
 import { blockStep, type Kind, linear } from "./block-step.js";

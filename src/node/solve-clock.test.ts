@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { buildGraph } from "../graph/graph.js";
-import type { OpenSite, OpenStep } from "../step/step.js";
+import type { OpenSite, OpenStep } from "../step/open-step.js";
 import { SolveClock, sitesToSolve, skippedMs } from "./solve-clock.js";
 
 describe("sitesToSolve", () => {

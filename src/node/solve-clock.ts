@@ -1,4 +1,4 @@
-import type { OpenSite, OpenStep } from "../step/step.js";
+import type { OpenSite, OpenStep } from "../step/open-step.js";
 
 /** A site that was solved or stood in for. */
 export interface Solving {

@@ -1,4 +1,4 @@
-import type { AnyStep } from "../step/step.js";
+import type { AnyStep } from "../step/open-step.js";
 import { layerNormReparametrization } from "./layer-norm.js";
 import { outlierChannelSplitting } from "./ocs.js";
 

@@ -10,8 +10,9 @@ import { findLayers } from "../operators/index.js";
 import type { Layer } from "../operators/layer.js";
 import { type ChannelParameter, findNormalization, type Normalization } from "../operators/normalization.js";
 import type { LayerPlan } from "../quantize/choose-layers.js";
+import { defineStep } from "../step/open-step.js";
 import type { Option } from "../step/options.js";
-import { defineStep, type Outcome, type Site, type UnusableSite } from "../step/step.js";
+import type { Outcome, Site, UnusableSite } from "../step/step.js";
 import { float64Values, floatTensor, type Tensor } from "../tensor/tensor.js";
 import { type ChannelChange, inputObstacle, rewriteInputs } from "./rewrite-inputs.js";
 

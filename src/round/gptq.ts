@@ -17,14 +17,8 @@ import {
   writeRounded,
 } from "../quantize/round-weights.js";
 import type { QuantizedRows } from "../quantize/weight.js";
-import {
-  type AnyStep,
-  defineStep,
-  type Outcome,
-  type Site,
-  type StatisticsOf,
-  type StepContext,
-} from "../step/step.js";
+import { type AnyStep, defineStep } from "../step/open-step.js";
+import type { Outcome, Site, StatisticsOf, StepContext } from "../step/step.js";
 import { type FactorOnce, rememberFactors } from "./factors.js";
 import { roundGroups, widthsOf } from "./round-groups.js";
 

@@ -14,15 +14,8 @@ import { type ActivationGrid, chooseActivationGrid, levelsOfGrid } from "../quan
 import { type ActivationGroup, uniteRanges } from "../quantize/group-activations.js";
 import type { QuantizedGroup } from "../quantize/quantize.js";
 import { gridTensors } from "../quantize/write-activations.js";
-import {
-  type AnyStep,
-  defineStep,
-  type Outcome,
-  type Site,
-  type StatisticsOf,
-  type StepContext,
-  type UnusableSite,
-} from "../step/step.js";
+import { type AnyStep, defineStep } from "../step/open-step.js";
+import type { Outcome, Site, StatisticsOf, StepContext, UnusableSite } from "../step/step.js";
 
 interface RangeSite<Group extends ActivationGroup> extends Site {
   readonly float: Graph;

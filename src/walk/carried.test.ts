@@ -8,7 +8,7 @@ import { buildGraph, type Node } from "../graph/graph.js";
 import { withGraph } from "../graph/model.js";
 import { makeNode } from "../graph/node.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
-import type { OpenSite, OpenStep } from "../step/step.js";
+import type { OpenSite, OpenStep } from "../step/open-step.js";
 import { float32Tensor } from "../tensor/tensor.js";
 import { findCarried } from "./carried.js";
 import { walk } from "./walk.js";

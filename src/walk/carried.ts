@@ -1,7 +1,7 @@
 import type { Block } from "../blocks/blocks.js";
 import type { Tap } from "../calibrate/statistic.js";
 import { type Graph, type Node, readsOf, type ValueName } from "../graph/graph.js";
-import type { OpenStep } from "../step/step.js";
+import type { OpenStep } from "../step/open-step.js";
 import { tappedBy, type Values } from "./streams.js";
 
 /**

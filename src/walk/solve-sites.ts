@@ -2,7 +2,8 @@ import type { Share, Statistic } from "../calibrate/statistic.js";
 import type { Graph, ValueName } from "../graph/graph.js";
 import { applyPatch } from "../graph/patch.js";
 import { type FormsTaken, joinForms } from "../step/forms.js";
-import type { OpenSite, Solved } from "../step/step.js";
+import type { OpenSite } from "../step/open-step.js";
+import type { Solved } from "../step/step.js";
 
 /** What became of a site. */
 export type SiteRecord =

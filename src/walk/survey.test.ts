@@ -7,7 +7,8 @@ import { PairedRowsStatistic } from "../calibrate/paired-rows.js";
 import type { Feeds } from "../engine/engine.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
 import { encodeModel, joinChunks } from "../onnx/model.js";
-import { defineStep, type Site } from "../step/step.js";
+import { defineStep } from "../step/open-step.js";
+import type { Site } from "../step/step.js";
 import { surveySites } from "./survey.js";
 import { walk } from "./walk.js";
 

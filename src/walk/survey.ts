@@ -1,4 +1,4 @@
-import type { OpenStep } from "../step/step.js";
+import type { OpenStep } from "../step/open-step.js";
 import { type WalkInput, walk } from "./walk.js";
 
 /**

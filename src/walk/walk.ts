@@ -6,7 +6,7 @@ import { type Graph, readsOf, type ValueName } from "../graph/graph.js";
 import { type Model, withGraph } from "../graph/model.js";
 import { applyPatch } from "../graph/patch.js";
 import type { ValueTypes } from "../graph/value-types.js";
-import type { OpenSite, OpenStep } from "../step/step.js";
+import type { OpenSite, OpenStep } from "../step/open-step.js";
 import { findCarried } from "./carried.js";
 import { groupByDepth } from "./depth.js";
 import { type SiteGroup, type SiteRecord, type SolvedSite, skipped, solveSites } from "./solve-sites.js";
