@@ -249,6 +249,6 @@ async function tryRecipe(
         compareSamples(reference, rounded, samples.read(held)),
       ),
     );
-    return { name, ...compared, samples: [...compared.samples], forms: formsIn(refined.steps) };
+    return { name, ...compared, forms: formsIn(refined.steps) };
   });
 }

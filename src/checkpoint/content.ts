@@ -11,7 +11,7 @@ export const trialSchema = z.strictObject({
   name: z.string(),
   kl: anyNumber,
   sqnrDb: anyNumber,
-  samples: z.array(z.strictObject({ kl: anyNumber, error: anyNumber })),
+  samples: z.array(z.strictObject({ kl: anyNumber, error: anyNumber })).readonly(),
   forms: z.record(z.string(), z.array(z.string()).readonly()).readonly(),
 });
 

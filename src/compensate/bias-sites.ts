@@ -66,8 +66,6 @@ export interface BiasSite extends Site, OutputSite {
   readonly isLayer: boolean;
   /** Whether a bias has to hold on runs that it was not fitted on. */
   readonly isJudged: boolean;
-  /** Whether the bias of a layer is kept where the runs leave it in doubt. */
-  readonly keepsDoubtful: boolean;
   /** Of a part of the current network that reads what the float network computes; `withPart` finds the rest of it. */
   readonly isolated?: Pick<FedPart, "entry" | "sides">;
 }
@@ -226,8 +224,20 @@ function describeSite(
   if ("reason" in fed) return { label, ...fed };
   const place = { value: found.value, axisFromEnd, elementType };
   const counted = axisFromEnd === -1 && token?.isAmong(output) ? headToken(token, options) : {};
-  const judging = { isLayer, isJudged: options.keep === "auto", keepsDoubtful: context.keepsDoubtful ?? false };
-  const site = { label, value: output, output, limits, rank, channelAxis, place, ...judging, ...counted, ...fed };
+  const isJudged = options.keep === "auto" && !(isLayer && context.keepsDoubtful);
+  const site = {
+    label,
+    value: output,
+    output,
+    limits,
+    rank,
+    channelAxis,
+    place,
+    isLayer,
+    isJudged,
+    ...counted,
+    ...fed,
+  };
   if (options.bias !== "position") return site;
   if (channelAxis === 0) return { label, reason: "its first axis holds channels, not samples" };
   const positions = shape.slice(1).filter((size) => typeof size === "number");

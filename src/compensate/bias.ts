@@ -159,11 +159,11 @@ function decide(site: BiasSite, whole: Judged, halves: readonly Judged[], areHal
 }
 
 /** @param halves none where there is nothing to judge by, or nothing that is still in doubt */
-function isKept({ isLayer, keepsDoubtful }: BiasSite, whole: Judged, halves: readonly Judged[]): boolean {
+function isKept({ isLayer }: BiasSite, whole: Judged, halves: readonly Judged[]): boolean {
   if (halves.length === 0) return true;
   const ratio = ratioOf(halves);
   if (!isLayer) return ratio <= 1 - leastGain;
-  return keepsDoubtful || ratio < 1 || doubtOf(whole, halves) <= leastDoubt;
+  return ratio < 1 || doubtOf(whole, halves) <= leastDoubt;
 }
 
 /** By how much the error is larger on runs that a bias was not fitted on than on those that it was, as a share of that without. */
