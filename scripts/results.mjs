@@ -11,7 +11,7 @@
  */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { version } from "recoup";
+import { textOfStep, version } from "recoup";
 import { quantize } from "recoup/node";
 import { Cells, classifiers, evaluatedOn, pointsOf } from "./measuring.mjs";
 
@@ -112,7 +112,7 @@ function takenOf({ recipe, trials }) {
   const [{ weight, activation }] = recipe.formats;
   const rounding = weight.rounding.use === "rtn" ? "RTN" : `GPTQ ${weight.rounding.target}`;
   const range = activation !== "float" && activation.range !== "mse" ? [activation.range] : [];
-  return [rounding, ...range, ...recipe.steps.map((/** @type {any} */ { use }) => use)].join(", ");
+  return [rounding, ...range, ...recipe.steps.map(textOfStep)].join(", ");
 }
 
 /** @param {string} title @param {any} found */

@@ -19,7 +19,7 @@ export type { ExternalReader } from "./onnx/external-data.js";
 export { type EncodedModel, encodeModel, joinChunks, readModel } from "./onnx/model.js";
 export { type OnProgress, type Phase, type QuantizeOutcome, type QuantizeTask, quantizeModel } from "./pipeline.js";
 export { parseRecipe, type Recipe, type RecipeInput } from "./recipe/recipe.js";
-export { resolveRecipe, type Settings } from "./recipe/settings.js";
+export { resolveRecipe, type Settings, textOfStep } from "./recipe/settings.js";
 export type { CompensationReport, Trial } from "./report/compensation-report.js";
 export type { LayerRecord, RunReport } from "./report/run-report.js";
 export type { ShardHeader } from "./shards/header.js";
