@@ -153,8 +153,8 @@ describe("compensateModel", () => {
     expect(report.trials.map(({ steps }) => steps)).toEqual([
       ...others,
       simpler.steps,
-      // The other target is tried whether the step stays or not.
-      ["bc", "nbc:rho=0:budget=3"],
+      // The other target is tried whether the step stays or not, in the form that is there.
+      ["bc", "nbc:rho=0:budget=3:alpha=0"],
     ]);
     expect(report.trials[4]).toEqual(simpler);
     expect(linear.trials).toHaveLength(5);

@@ -156,11 +156,12 @@ describe("chooseRecipe", () => {
     const chooseWith = (alpha: number | "auto") =>
       choose(given, { ...recipeFor("float"), steps: [{ use: "nbc", budget: 3, alpha, rho: 0.5 }] }, source);
     const { recipe, trials, taken } = await chooseWith("auto");
-    const [as, without, simpler] = trials;
-    expect(trials.map(({ name }) => name)).toEqual(["as given", "without nbc", "with nbc:rho=0.5:budget=3:alpha=0"]);
+    const [as, simpler, without] = trials;
+    expect(trials.map(({ name }) => name)).toEqual(["as given", "with nbc:rho=0.5:budget=3:alpha=0", "without nbc"]);
     expect(as.forms.nbc).toContain("logarithmic 1");
     expect([without.forms, simpler.forms]).toEqual([{}, { nbc: ["linear"] }]);
-    const isSimpler = isBetter(as, simpler, bar(0, 3, 0));
+    // It costs less: it has to be surely worse to be put aside.
+    const isSimpler = !isBetter(simpler, as, bar(0.01, 3, 2));
     expect(taken).toBe((isSimpler ? simpler : as).name);
     expect(recipe.steps.map(({ alpha }) => alpha)).toEqual([isSimpler ? 0 : "auto"]);
     // What is linear all over is not tried twice.

@@ -148,10 +148,12 @@ export async function chooseRecipe(task: SearchTask): Promise<RecipeChoice> {
   const all = [first];
   const challenge = async (other: Contender, round: Round) => {
     all.push(other);
-    if (await isBetterOnAll(contest, best, other, round)) best = other;
+    if (await takesPlace(contest, best, other, round)) best = other;
   };
   for (const other of others) await challenge(other, rounds[0]);
   for (const round of rounds.slice(1)) {
+    // What forms steps take shows in a trial only.
+    if (best.fits.length === 0) best.fits.push(await contest.quantize(best.candidate, 0));
     // What a round adds, it adds to what the one before has found.
     const forms = joinForms(all.flatMap(({ fits }) => fits.map((fit) => fit.forms)));
     for (const other of inOrder(round, best.candidate.recipe, forms)) await challenge(other, round);
@@ -182,14 +184,14 @@ interface Contest {
 }
 
 /**
- * Whether a contender is better than the best so far on all folds together. What is not half as certain on the first of two does
- * not see the other.
+ * Whether a contender is better than the best so far on all folds together, or cheaper and not surely worse. What is not half as
+ * certain on the first of two, or is surely worse there, does not see the other.
  */
-async function isBetterOnAll(
+async function takesPlace(
   { folds, rank, quantize }: Contest,
   best: Contender,
   other: Contender,
-  { leastGain, certainty }: Round,
+  { leastGain, certainty, isCheaper }: Round,
 ): Promise<boolean> {
   for (let fold = 0; fold < folds; fold++) {
     for (const { candidate, fits } of [best, other])
@@ -200,7 +202,10 @@ async function isBetterOnAll(
     if (Number.isFinite(gain / mean)) {
       other.gain = { beside: beside.name, share: gain / mean, standardError: standardError / mean };
     }
-    if (!isBetter(beside, found, { leastGain, certainty: (certainty * (fold + 1)) / folds, rank })) return false;
+    const isTaken = isCheaper
+      ? !isBetter(found, beside, { leastGain, certainty, rank })
+      : isBetter(beside, found, { leastGain, certainty: (certainty * (fold + 1)) / folds, rank });
+    if (!isTaken) return false;
   }
   return true;
 }

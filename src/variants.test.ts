@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { StepRule } from "./recipe/recipe.js";
-import { textOfStep } from "./recipe/settings.js";
+import { resolveStep, textOfStep } from "./recipe/settings.js";
 import type { FormsTaken } from "./step/forms.js";
 import { tryVariants } from "./variants.js";
 
@@ -16,7 +16,7 @@ async function choose(asked: readonly string[], table: Readonly<Record<string, E
     return { name, steps, samples, forms: Object.keys(forms).some((use) => name.includes(use)) ? forms : {} };
   };
   const { tried, best } = await tryVariants({
-    asked: asked.map((use) => ({ use })),
+    asked: asked.map((use) => (use.includes(":") ? resolveStep(use) : { use })),
     given: variantOf([]),
     rank: 2,
     open: { use: "ranges", estimators: ["mse", "minmax"] },
@@ -122,6 +122,16 @@ describe("tryVariants", () => {
     expect(simpler).toHaveLength(1);
     expect(simpler[0]).toMatch(/^bc,nbc:[^,]*alpha=0[^,]*$/);
     expect(best).toBe("bc,nbc");
+  });
+
+  it.each([
+    ["stays where the costlier one is better by chance", [4, 4], [2, 5.9], "bc,nbc:rho=0.5:alpha=0"],
+    ["stays where the costlier one is hardly better", [4, 4], [3.97, 3.97], "bc,nbc:rho=0.5:alpha=0"],
+    ["gives way to what is surely better", [4, 4], [3.9, 3.9], "bc,nbc:rho=0.5"],
+  ])("takes the simpler of two forms: %s", async (_about, linear, bent, expected) => {
+    const table = { "": [10, 10], bc: [8, 8], "bc,nbc:rho=0.5:alpha=0": linear, "bc,nbc:rho=0.5": bent };
+    const { best } = await choose(["bc", "nbc:rho=0.5"], table, { nbc: ["logarithmic 1"] });
+    expect(best).toBe(expected);
   });
 
   it("tries nothing where nothing is asked for", async () => {

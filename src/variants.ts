@@ -30,6 +30,7 @@ const costly = { leastGain: 0.01, certainty: 2 };
 /** What adds none is left out where the error is lower without it by so much. */
 const needless = { leastGain: 0.01, certainty: 1 };
 const any = { leastGain: 0, certainty: 0 };
+const costlyForm = 1.5;
 
 /** The steps as they were asked for, in their order: as they are tried, or left out. */
 type Slots = readonly (StepRule | undefined)[];
@@ -90,10 +91,13 @@ export async function tryVariants<V extends Variant>(
   const forms = joinForms(tried.map((variant) => variant.forms));
   for (const [i, step] of whole.slots.entries()) {
     if (step === undefined) continue;
-    for (const other of [...simplerThan(step, forms), ...alternativesOf(step)]) {
+    const challenge = async (other: StepRule) => {
       const changed = await attempt(withSlot(chosen.slots, i, other));
       if (isPreferred(chosen.variant, changed.variant, rank)) chosen = changed;
-    }
+    };
+    for (const other of simplerThan(step, forms)) await challenge(other);
+    // Of what took the place of a step, too.
+    for (const other of alternativesOf(chosen.slots[i] ?? step)) await challenge(other);
   }
   return { tried, best: bestOf(tried, chosen.variant, rank) };
 }
@@ -124,9 +128,11 @@ function isPreferred(before: Variant, after: Variant, rank: number): boolean {
   return isBetter(before, after, { ...(after.steps.length < before.steps.length ? needless : any), rank });
 }
 
-/** How many steps add operators. */
-function costOf({ steps }: Variant): number {
-  return steps.filter(addsOperators).length;
+/** How many steps add operators; a costlier form of one counts half as much again. */
+function costOf({ steps, forms }: Variant): number {
+  return steps
+    .filter(addsOperators)
+    .reduce((sum, rule) => sum + (simplerThan(rule, forms).length > 0 ? costlyForm : 1), 0);
 }
 
 function withSlot(slots: Slots, index: number, rule: StepRule | undefined): Slots {

@@ -17,6 +17,8 @@ export interface Round {
   readonly leastGain: number;
   /** So many times its standard error over the samples the difference has to be, or the best stays: chance chooses nothing. */
   readonly certainty: number;
+  /** What costs less when the model runs takes the place of the best, unless the best is better by that much. */
+  readonly isCheaper?: boolean;
 }
 
 /** What decides which recipes are worth a trial. */
@@ -65,12 +67,13 @@ export function roundsOf(recipe: Recipe, kind: NetworkKind): readonly Round[] {
 }
 
 /**
- * What is tried of a step that costs something: the network without it, the step in simpler forms where it took a costlier one, and
- * its alternatives. It stays only where the error is smaller with it: without it nothing has to be certain.
+ * What is tried of a step that costs something: simpler forms where it took a costlier one, the network without it, and its
+ * alternatives. Of two forms the costlier has to be surely better; the step stays where the error is smaller with it: without it
+ * nothing has to be certain.
  */
 function roundsOfStep(recipe: Recipe, step: StepRule): readonly Round[] {
-  const ways = [step, ...alternativesOf(step)].map((rule) => ({ rule, simpler: simplerThan(rule) }));
-  const rules = ways.flatMap(({ rule, simpler }) => [rule, ...simpler]);
+  const ways = [step, ...alternativesOf(step)].map((rule) => [rule, ...simplerThan(rule)]);
+  const rules = ways.flat();
   const behind = recipe.steps.slice(recipe.steps.indexOf(step) + 1);
   const withRules = (best: Recipe, name: string, chosen: readonly StepRule[]): Candidate => {
     const others = best.steps.filter((one) => !rules.includes(one));
@@ -78,18 +81,25 @@ function roundsOfStep(recipe: Recipe, step: StepRule): readonly Round[] {
     return { name, recipe: withSteps(best, [...others.slice(0, place), ...chosen, ...others.slice(place)]) };
   };
   const withRule = (best: Recipe, rule: StepRule) => withRules(best, `with ${textOfStep(rule)}`, [rule]);
-  const simplified = (rule: StepRule, simpler: readonly StepRule[]) => (best: Recipe, forms?: FormsTaken) => {
-    const isThere = rule === step || forms === undefined || best.steps.includes(rule);
-    return isThere && simplerThan(rule, forms).length > 0 ? simpler.map((other) => withRule(best, other)) : [];
+  const simplified = ([rule, ...simpler]: readonly StepRule[]): readonly Round[] => {
+    const isOpen = (best: Recipe, forms?: FormsTaken) =>
+      forms === undefined || (best.steps.includes(rule) && simplerThan(rule, forms).length > 0);
+    const candidates: Round["candidates"] = (best, forms) =>
+      isOpen(best, forms) ? simpler.map((other) => withRule(best, other)) : [];
+    return simpler.length === 0 ? [] : [{ leastGain: freeGain, certainty: certain, isCheaper: true, candidates }];
   };
-  const all: readonly Round["candidates"][] = [
-    (best) => [withRules(best, `without ${step.use}`, [])],
-    ...ways.flatMap(({ rule, simpler }) => [
-      ...(rule === step ? [] : [(best: Recipe) => [withRule(best, rule)]]),
-      ...(simpler.length === 0 ? [] : [simplified(rule, simpler)]),
+  const inSameForm = (way: readonly StepRule[], best: Recipe) =>
+    way[Math.max(0, ...ways.map((forms) => forms.findIndex((rule) => best.steps.includes(rule))))];
+  const any = { leastGain: 0, certainty: 0 };
+  const [own, ...others] = ways;
+  return [
+    ...simplified(own),
+    { ...any, candidates: (best) => [withRules(best, `without ${step.use}`, [])] },
+    ...others.flatMap((way) => [
+      { ...any, candidates: (best: Recipe) => [withRule(best, inSameForm(way, best))] },
+      ...simplified(way),
     ]),
   ];
-  return all.map((candidates) => ({ leastGain: 0, certainty: 0, candidates }));
 }
 
 /** What is tried beside a step. */
