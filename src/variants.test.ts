@@ -12,7 +12,11 @@ async function choose(asked: readonly string[], table: Readonly<Record<string, E
   const variantOf = (steps: readonly StepRule[]) => {
     const name = steps.map(textOfStep).join();
     const errors = table[name] ?? 100;
-    const samples = (typeof errors === "number" ? [errors, errors] : errors).map((error) => ({ kl: error, error }));
+    const samples = (typeof errors === "number" ? [errors, errors] : errors).map((error) => ({
+      kl: error,
+      error,
+      others: [],
+    }));
     return { name, steps, samples, forms: Object.keys(forms).some((use) => name.includes(use)) ? forms : {} };
   };
   const { tried, best } = await tryVariants({

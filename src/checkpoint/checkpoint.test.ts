@@ -23,7 +23,7 @@ const trial = {
   name: "target float",
   kl: 0.25,
   sqnrDb: Number.POSITIVE_INFINITY,
-  samples: [{ kl: 0.25, error: 0 }],
+  samples: [{ kl: 0.25, error: 0, others: [0.5] }],
   forms: { nbc: ["linear"] },
 };
 const blocks: readonly (readonly SolvedSite[])[] = [

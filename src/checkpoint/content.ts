@@ -11,7 +11,9 @@ export const trialSchema = z.strictObject({
   name: z.string(),
   kl: anyNumber,
   sqnrDb: anyNumber,
-  samples: z.array(z.strictObject({ kl: anyNumber, error: anyNumber })).readonly(),
+  samples: z
+    .array(z.strictObject({ kl: anyNumber, error: anyNumber, others: z.array(anyNumber).readonly() }))
+    .readonly(),
   forms: z.record(z.string(), z.array(z.string()).readonly()).readonly(),
 });
 

@@ -1,12 +1,18 @@
 import { describe, expect, it } from "vitest";
-import { type Bar, isBetter } from "./gain.js";
+import { makeSession } from "../../test/sessions.js";
+import type { Sample } from "../data/samples.js";
+import type { Session } from "../engine/engine.js";
+import { float32Tensor } from "../tensor/tensor.js";
+import { type Bar, compareSamples, isBetter, leastSqnrDb } from "./gain.js";
 
 function bar(leastGain: number, rank: number, certainty = 2): Bar {
   return { leastGain, certainty, rank };
 }
 
 describe("isBetter", () => {
-  const trial = (...errors: readonly number[]) => ({ samples: errors.map((error) => ({ kl: error, error })) });
+  const trial = (...errors: readonly number[]) => ({
+    samples: errors.map((error) => ({ kl: error, error, others: [] })),
+  });
   const first = trial(1, 2, 3, 2);
 
   it.each([
@@ -34,12 +40,56 @@ describe("isBetter", () => {
   });
 
   it("does not go by the divergence of single values", () => {
-    const regressor = (error: number) => ({ samples: [error, error].map((own) => ({ kl: 0, error: own })) });
+    const regressor = (error: number) => ({
+      samples: [error, error].map((own) => ({ kl: 0, error: own, others: [] })),
+    });
     expect(isBetter(regressor(2), regressor(1), bar(0, 2))).toBe(true);
   });
 
   it("is never certain of a single sample", () => {
     expect(isBetter(trial(2), trial(1), bar(0, 2, 0))).toBe(true);
     expect(isBetter(trial(2), trial(1), bar(0, 2, 1))).toBe(false);
+  });
+
+  it("loses no output beside a larger one", () => {
+    const both = (error: number, other: number) => ({
+      samples: [1, 1.1, 0.9].map((share) => ({ kl: 0, error: share * error, others: [share * other] })),
+    });
+    expect(isBetter(both(0.5, 0.001), both(0.45, 0.1), bar(0, 3))).toBe(false);
+    expect(isBetter(both(0.5, 0.001), both(0.51, 0.0005), bar(0, 3))).toBe(true);
+    // An output that was exact may not be off by more than rounding.
+    expect(isBetter(both(0.5, 0), both(0.45, 1e-12), bar(0, 3))).toBe(true);
+    expect(isBetter(both(0.5, 0), both(0.45, 1e-3), bar(0, 3))).toBe(false);
+    expect(isBetter(both(0.5, Number.NaN), both(0.5, 0.1), bar(0, 3))).toBe(true);
+    expect(isBetter(both(0.5, 0.1), both(0.4, Number.NaN), bar(0, 3))).toBe(false);
+  });
+});
+
+describe("compareSamples", () => {
+  const returning = (large: number, small: number, empty: number): Session => ({
+    ...makeSession((values) => values),
+    outputs: ["large", "small", "empty"].map((name) => ({ name, type: { kind: "other" } as const })),
+    run: async () => ({
+      outputs: new Map([
+        ["large", float32Tensor([1, 1, 2], [large, -large])],
+        ["small", float32Tensor([1, 1], [small])],
+        ["empty", float32Tensor([1], [empty])],
+      ]),
+      elapsedMs: 1,
+    }),
+  });
+  const samples = async function* (): AsyncIterable<Sample> {
+    yield { id: "", feeds: new Map() };
+    yield { id: "", feeds: new Map() };
+  };
+
+  it("has the error of each output in its own measure", async () => {
+    const found = await compareSamples(returning(100, 1, 0), returning(101, 0.5, 0.1), samples());
+    expect(found.sqnrDb).toBeGreaterThan(30);
+    for (const { error, others } of found.samples) {
+      expect(error).toBeCloseTo(1e-4, 8);
+      expect(others).toEqual([0.25, expect.closeTo(0.01, 6)]);
+    }
+    expect(leastSqnrDb(found)).toBeCloseTo(6.02, 2);
   });
 });

@@ -8,8 +8,17 @@ export interface Compared {
   readonly kl: number;
   /** Signal to error of all outputs, in decibels. */
   readonly sqnrDb: number;
-  /** Of each sample: its divergence, and the squared error of its outputs by their mean square over all samples. */
-  readonly samples: readonly { readonly kl: number; readonly error: number }[];
+  readonly samples: readonly ComparedSample[];
+}
+
+/** How far a model's outputs are from the float network's on one sample. */
+export interface ComparedSample {
+  /** Divergence of the softmax of the first output, in nats. */
+  readonly kl: number;
+  /** Squared error of the first output by its mean square over all samples. */
+  readonly error: number;
+  /** The same of the other outputs. */
+  readonly others: readonly number[];
 }
 
 /** @throws RecoupError as `compareOutputs` */
@@ -20,8 +29,23 @@ export async function compareSamples(
 ): Promise<Compared> {
   const compared: SampleComparison[] = [];
   const { kl, sqnrDb } = await compareOutputs(reference, model, samples, (sample) => compared.push(sample));
-  const signal = meanOf(compared.map((sample) => sample.signal));
-  return { kl, sqnrDb, samples: compared.map(({ kl: own, noise }) => ({ kl: own, error: noise / signal })) };
+  const names = [...new Set(compared.flatMap(({ outputs }) => [...outputs.keys()]))];
+  const errors = names.map((name) => {
+    const signal = meanOf(compared.map(({ outputs }) => outputs.get(name)?.signal ?? 0));
+    // What is zero in the float network has no relative error.
+    return compared.map(({ outputs }) => (outputs.get(name)?.noise ?? 0) / (signal || 1));
+  });
+  const sampled = compared.map(({ kl: own }, i): ComparedSample => {
+    const [error = 0, ...others] = errors.map((ofOutput) => ofOutput[i]);
+    return { kl: own, error, others };
+  });
+  return { kl, sqnrDb, samples: sampled };
+}
+
+/** Signal to error of the output that is farthest from the float network's, in decibels. */
+export function leastSqnrDb({ samples }: Pick<Compared, "samples">): number {
+  const errors = samples.map(({ error, others }) => [error, ...others]);
+  return Math.min(...(errors[0] ?? []).map((_, output) => -10 * Math.log10(meanOf(errors.map((own) => own[output])))));
 }
 
 /** What is asked of a model that takes the place of another. */
@@ -48,11 +72,13 @@ export function isBetter(
 
 /**
  * By how much the mean error over the same samples is smaller. For classifiers, with outputs of up to two axes, the error is
- * the divergence. A single sample is no measure of chance: there the standard error is infinite.
+ * the divergence. Where there are several outputs, the errors of each count as shares of its mean error before, and the
+ * error is their mean: none is lost beside another that is larger. A single sample is no measure of chance: there the
+ * standard error is infinite.
  */
 export function gainOf(before: Pick<Compared, "samples">, after: Pick<Compared, "samples">, rank: number) {
   const errorsOf = errorsBy([...before.samples, ...after.samples], rank);
-  const [errors, others] = [errorsOf(before), errorsOf(after)];
+  const [errors, others] = inSharesOf(errorsOf(before), errorsOf(after));
   const gains = errors.map((error, i) => error - others[i]);
   const gain = meanOf(gains);
   const variance = meanOf(gains.map((one) => (one - gain) ** 2)) / (gains.length - 1);
@@ -60,10 +86,30 @@ export function gainOf(before: Pick<Compared, "samples">, after: Pick<Compared, 
   return { gain, mean: meanOf(errors), meanAfter: meanOf(others), standardError };
 }
 
+/** The errors of each sample, output by output. */
+type Errors = readonly (readonly number[])[];
+
 function errorsBy(samples: Compared["samples"], rank: number) {
   // The softmax of a single value is one, whatever the value.
   const isClassifier = rank <= 2 && samples.some(({ kl }) => kl > 0);
-  return ({ samples: own }: Pick<Compared, "samples">) => own.map(({ kl, error }) => (isClassifier ? kl : error));
+  return ({ samples: own }: Pick<Compared, "samples">): Errors =>
+    own.map(({ kl, error, others }) => [isClassifier ? kl : error, ...others]);
+}
+
+/** Of two networks of the same function the outputs differ by less, as a share of their mean square. */
+const noError = 1e-8;
+
+/** One error for each sample. */
+function inSharesOf(before: Errors, after: Errors): readonly (readonly number[])[] {
+  if ([...before, ...after].every((errors) => errors.length === 1)) {
+    return [before, after].map((all) => all.map(([error]) => error));
+  }
+  const units = before[0].map((_, output) => {
+    const mean = meanOf(before.map((errors) => errors[output]));
+    // What gave no numbers gives no unit.
+    return Number.isFinite(mean) ? Math.max(mean, noError) : 1;
+  });
+  return [before, after].map((all) => all.map((errors) => meanOf(units.map((unit, i) => errors[i] / unit))));
 }
 
 export function meanOf(values: readonly number[]): number {

@@ -24,9 +24,11 @@ export interface OutputComparison {
 }
 
 /** How far the outputs of one sample are from a reference's. */
-export interface SampleComparison extends SignalNoise {
+export interface SampleComparison {
   /** Mean divergence of the softmax of the rows of the first float output, in nats. */
   readonly kl: number;
+  /** Of each float output that holds something, in the reference's order. */
+  readonly outputs: ReadonlyMap<ValueName, SignalNoise>;
 }
 
 export interface LatencyComparison {
@@ -63,27 +65,27 @@ export async function compareOutputs(
     const other = await model.run(feeds);
     for (const { name } of reference.outputs) if (!truth.outputs.has(name)) unread.add(name);
     const compared = pairs(reference, model, truth, other);
-    let own: SignalNoise = { signal: 0, noise: 0 };
+    const outputs = new Map<ValueName, SignalNoise>();
     let isBroken = false;
-    for (const [left, right] of compared) {
+    for (const [name, left, right] of compared) {
       const [expected, found] = [float32Values(left), float32Values(right)];
-      const { signal, noise } = signalNoise(expected, found);
-      own = { signal: own.signal + signal, noise: own.noise + noise };
+      const own = signalNoise(expected, found);
+      outputs.set(name, own);
+      total = { signal: total.signal + own.signal, noise: total.noise + own.noise };
       isBroken ||= !isAsFinite(expected, found);
     }
     if (isBroken) brokenSamples++;
     const [first] = compared;
-    const ownRows = first ? [...pairRows(...first)] : [];
+    const ownRows = first ? [...pairRows(first[1], first[2])] : [];
     let ownKl = 0;
     for (const [left, right] of ownRows) {
       if (argMax(left) === argMax(right)) agreements++;
       ownKl += divergence(left, right);
     }
-    total = { signal: total.signal + own.signal, noise: total.noise + own.noise };
     rows += ownRows.length;
     kl += ownKl;
     count++;
-    onSample({ ...own, kl: ownKl / Math.max(ownRows.length, 1) });
+    onSample({ kl: ownKl / Math.max(ownRows.length, 1), outputs });
   }
   if (count === 0) throw new RecoupError("data/empty", "holds no samples");
   const perRow = Math.max(rows, 1);
@@ -165,13 +167,13 @@ function pairs(
   model: Session,
   truth: RunResult,
   other: RunResult,
-): readonly (readonly [Tensor, Tensor])[] {
+): readonly (readonly [ValueName, Tensor, Tensor])[] {
   return reference.outputs.flatMap(({ name }, i) => {
     const left = truth.outputs.get(name);
     const right = other.outputs.get(name) ?? other.outputs.get(model.outputs[i]?.name);
     if (!left || !right || !isFloatType(left.type) || !isFloatType(right.type)) return [];
     const size = elementCount(left.shape);
-    return size > 0 && size === elementCount(right.shape) ? [[left, right] as const] : [];
+    return size > 0 && size === elementCount(right.shape) ? [[name, left, right] as const] : [];
   });
 }
 

@@ -1,10 +1,11 @@
 import { type Branch, findBranches } from "../blocks/branches.js";
+import { channelAxisOf } from "../blocks/channel-axis.js";
 import { findSections, type Section } from "../blocks/sections.js";
 import type { OutputSite } from "../calibrate/output-error.js";
 import type { FedPart } from "../calibrate/output-pair.js";
 import { partBetween } from "../graph/extract.js";
 import type { Graph, Node, ValueName } from "../graph/graph.js";
-import { isOperator, onlyConsumer } from "../graph/node.js";
+import { onlyConsumer } from "../graph/node.js";
 import { elementTypeOf, shapeOf } from "../graph/value-types.js";
 import { type Limits, limitsOf } from "../operators/limits.js";
 import type { OptionsOf } from "../step/options.js";
@@ -133,15 +134,13 @@ class Places {
         this.#branches ??= findBranches(float, types, this.#nodes);
         return this.#branches
           .filter((branch) => branch.kind === kind)
-          .map(({ label, entry, sides, output }) =>
-            this.#behind(`${kind} of ${label}`, output, { entry, sides }, false),
-          );
+          .map(({ label, entry, sides, output }) => this.#behind(`${kind} of ${label}`, output, { entry, sides }));
       case "blocks": {
         const { sections, others } = findSections(float, types, this.#nodes, "block");
-        const areMaps = (nodes: readonly Node[]) => nodes.some((node) => isOperator(node, "Conv"));
-        const found = sections.map(({ label, exit, entry, sides, nodes }) =>
-          this.#behind(`block of ${label}`, exit, { entry, sides }, areMaps(nodes)),
-        );
+        const found = sections.map((section) => {
+          const { label, exit, entry, sides } = section;
+          return this.#behind(`block of ${label}`, exit, { entry, sides }, channelAxisOf(float, types, section));
+        });
         return [...found, ...others.map(({ label, reason }) => ({ label: `block of ${label}`, reason }))];
       }
       case "output":
@@ -171,8 +170,8 @@ class Places {
     return { label, output: value, value, axisFromEnd, limits: this.#limitsBehind(value), from, isLayer: true };
   }
 
-  /** A value that several layers may have a part in; before the Relu or Clip that ends it. */
-  #behind(label: string, exit: ValueName, from: Found["from"], areMaps: boolean): Found | UnusableSite {
+  /** A value that several layers may have a part in; before the Relu or Clip that ends it. The last axis unless told. */
+  #behind(label: string, exit: ValueName, from: Found["from"], channelAxis?: number): Found | UnusableSite {
     const { float, types } = this.#context;
     const producer = float.producer(exit);
     const ending = producer === undefined ? undefined : limitsOf(float, producer);
@@ -181,7 +180,7 @@ class Places {
     if (rank === undefined) return { label, reason: "the rank of its output is unknown" };
     const value = this.#summands.of(output);
     const layer = this.#summands.layerOf(value);
-    const axisFromEnd = (layer && this.#summands.axisOf(layer)) ?? (areMaps && rank > 2 ? 1 - rank : -1);
+    const axisFromEnd = (layer && this.#summands.axisOf(layer)) ?? (channelAxis ?? rank - 1) - rank;
     return { label, output, value, axisFromEnd, limits: ending ?? this.#limitsBehind(output), from, isLayer: false };
   }
 

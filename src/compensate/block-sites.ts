@@ -1,13 +1,14 @@
+import { channelAxisOf } from "../blocks/channel-axis.js";
 import { findSections, type Section } from "../blocks/sections.js";
 import { type CorrectedBlock, columnsOf, type NextNorm, type RowForm } from "../calibrate/block-rows.js";
 import { type Graph, type Node, readsOf, type ValueName } from "../graph/graph.js";
-import { floatAttribute, intAttribute, isOperator, onlyConsumer } from "../graph/node.js";
+import { floatAttribute, intAttribute, intsAttribute, isOperator, onlyConsumer } from "../graph/node.js";
 import { elementTypeOf, shapeOf } from "../graph/value-types.js";
 import { limitsOf } from "../operators/limits.js";
 import type { Site, StepContext, UnusableSite } from "../step/step.js";
 import { type FloatType, isFloatType } from "../tensor/element-type.js";
-import { elementCount } from "../tensor/shape.js";
-import { float32Values, type Tensor } from "../tensor/tensor.js";
+import { elementCount, resolveAxis } from "../tensor/shape.js";
+import { float32Values, integerValues, type Tensor } from "../tensor/tensor.js";
 import type { BlockOptions } from "./block-options.js";
 import type { BiasPlace } from "./fold-bias.js";
 import { findHeadToken, type ReadToken } from "./head-token.js";
@@ -121,8 +122,9 @@ function describe(
   }
   if (from.length !== to.length || from.length < 2) return no("its input and its output have different ranks");
   const rank = from.length;
-  const isMaps = rank > 2 && nodes.some((node) => isOperator(node, "Conv", "ConvTranspose"));
-  const axis = isMaps ? 1 : rank - 1;
+  const axis = channelAxisOf(float, types, section) ?? rank - 1;
+  if (axis !== 1 && axis !== rank - 1) return no(`its channels lie along axis ${axis}`);
+  const isMaps = rank > 2 && axis === 1;
   const [inputChannels, outputChannels] = [from[axis], to[axis]];
   if (typeof inputChannels !== "number" || typeof outputChannels !== "number")
     return no("its channels are not counted");
@@ -130,7 +132,9 @@ function describe(
   if (inputChannels % groups > 0 || outputChannels % groups > 0) {
     return no(`its ${inputChannels} and ${outputChannels} channels do not fall into ${groups} groups`);
   }
-  const form = isMaps ? mapsForm(float, section, from.slice(2), to.slice(2), options.kernel) : vectorsForm(from, to);
+  const form = isMaps
+    ? mapsForm(float, section, from.slice(2), to.slice(2), options.kernel)
+    : vectorsForm(section, from, to);
   if ("reason" in form) return no(form.reason);
   const producer = float.producer(exit);
   const limits = options.relu && producer !== undefined ? limitsOf(float, producer) : undefined;
@@ -151,26 +155,37 @@ function describe(
     limits,
     token: counted && { index: counted.index, weight: options.token === "auto" ? "root" : options.token },
     isLevelled: options.weights === "variance",
-    norm: isMaps ? undefined : normBehind(float, exit, outputChannels),
+    norm: isMaps ? undefined : normBehind(float, exit, outputChannels, rank),
     elementType,
     groups,
-    constantPlace: limits === undefined ? constantPlaceOf(exit, elementType, summands) : undefined,
+    constantPlace: limits === undefined ? constantPlaceOf(exit, axis - rank, elementType, summands) : undefined,
   };
 }
 
-/** Behind an activation function a constant is no bias. */
-function constantPlaceOf(exit: ValueName, elementType: FloatType, summands: Summands): BiasPlace | undefined {
+/** Behind an activation function a constant is no bias. @param axisFromEnd of the channels */
+function constantPlaceOf(
+  exit: ValueName,
+  axisFromEnd: number,
+  elementType: FloatType,
+  summands: Summands,
+): BiasPlace | undefined {
   const value = summands.of(exit);
   const layer = summands.layerOf(value);
-  const axisFromEnd = layer && summands.axisOf(layer);
-  return axisFromEnd === undefined ? undefined : { value, axisFromEnd, elementType };
+  const isAlong = layer !== undefined && summands.axisOf(layer) === axisFromEnd;
+  return isAlong ? { value, axisFromEnd, elementType } : undefined;
 }
 
 function vectorsForm(
+  { nodes }: Section,
   from: readonly (number | string | null)[],
   to: readonly (number | string | null)[],
 ): RowForm | { readonly reason: string } {
-  const isSame = from.slice(1, -1).every((size, i) => size === to[i + 1] || typeof size !== "number");
+  // Of an open length a stride of more than one may leave less.
+  const isKept = nodes.every((node) => (intsAttribute(node, "strides") ?? []).every((stride) => stride === 1));
+  const isSame = from.slice(1, -1).every((size, i) => {
+    const isKnown = size !== null && size === to[i + 1];
+    return isKnown || (typeof size !== "number" && isKept);
+  });
   return isSame ? { kind: "vectors" } : { reason: "its output has other tokens than its input" };
 }
 
@@ -195,8 +210,8 @@ function constantsOf(graph: Graph, nodes: readonly Node[]): ReadonlyMap<ValueNam
   return constants;
 }
 
-/** The normalization that reads a value. */
-function normBehind(graph: Graph, value: ValueName, channels: number): NextNorm | undefined {
+/** The normalization that reads a value. @param rank of the value */
+function normBehind(graph: Graph, value: ValueName, channels: number, rank: number): NextNorm | undefined {
   const readers = graph.consumers(value);
   const whole = readers.find(
     (node) => isOperator(node, "LayerNormalization", "RMSNormalization") && intAttribute(node, "axis", -1) !== 1,
@@ -211,8 +226,17 @@ function normBehind(graph: Graph, value: ValueName, channels: number): NextNorm 
       epsilon: floatAttribute(whole, "epsilon", 1e-5),
     };
   }
-  if (readers.some((node) => isOperator(node, "ReduceMean"))) return { isCentred: true, gain: flat, epsilon: 1e-5 };
+  const isMean = (node: Node | undefined) => node !== undefined && isMeanOfChannels(graph, node, rank);
+  if (readers.some(isMean)) return { isCentred: true, gain: flat, epsilon: 1e-5 };
   const squares = readers.filter((node) => isOperator(node, "Pow", "Mul"));
-  const isMeaned = squares.some(({ outputs }) => isOperator(onlyConsumer(graph, outputs[0]), "ReduceMean"));
+  const isMeaned = squares.some(({ outputs }) => isMean(onlyConsumer(graph, outputs[0])));
   return isMeaned ? { isCentred: false, gain: flat, epsilon: 1e-5 } : undefined;
+}
+
+/** A mean over tokens is a pooling. */
+function isMeanOfChannels(graph: Graph, node: Node, rank: number): boolean {
+  if (!isOperator(node, "ReduceMean")) return false;
+  const given = graph.constant(node.inputs[1] ?? "");
+  const axes = given === undefined ? intsAttribute(node, "axes") : integerValues(given);
+  return axes?.length === 1 && resolveAxis(axes[0], rank) === rank - 1;
 }

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { someFloats } from "../../test/models.js";
-import { makeResidualNet, makeStemless, makeTransformer } from "../../test/networks.js";
+import { makeResidualNet, makeStemless, makeTransformer, NetworkWriter } from "../../test/networks.js";
 import { roundWeights, stepNamed, walkThrough } from "../../test/walking.js";
 import type { Feeds } from "../engine/engine.js";
 import { createRuntimeEngine } from "../node/runtime-engine.js";
@@ -14,6 +14,11 @@ afterAll(() => engine.close());
 const constants: AnyStep = {
   ...stepNamed("qwt"),
   open: (context) => stepNamed("qwt").open(context, { budget: 0 }),
+};
+
+const fullMatrices: AnyStep = {
+  ...stepNamed("qwt"),
+  open: (context) => stepNamed("qwt").open(context, { rank: "full", storage: "float32" }),
 };
 
 async function compensate(make: typeof makeTransformer, step = constants) {
@@ -94,6 +99,51 @@ describe("a budget of which nothing is said how to spend it", () => {
   it("pays for every full matrix where it can, and for constants where it can do no more", async () => {
     expect(await spending({ budget: 100 })).toEqual(await spending({ budget: 100, spend: "evenly" }));
     expect(await spending({ budget: 0 })).toEqual(await spending({ budget: 0, spend: "evenly" }));
+  });
+});
+
+/** Residual blocks of 6 tokens in 4 channels, which may have a convolution over the tokens, and the mean of all tokens behind them. */
+function makeTokens(isConvolved: boolean) {
+  const net = new NetworkWriter();
+  let value = net.linear("x", "embedded", [5, 4]);
+  for (let i = 0; i < 2; i++) {
+    let wide = net.linear(value, `wide${i}`, [4, 8]);
+    if (isConvolved) {
+      const turned = net.node("Transpose", [wide], `turned${i}`, { perm: [0, 2, 1] });
+      const kernel = net.weight(`kernel${i}`, [8, 1, 3]);
+      const mixed = net.node("Conv", [turned, kernel], `mixed${i}`, { group: 8, pads: [1, 1] });
+      wide = net.node("Transpose", [mixed], `back${i}`, { perm: [0, 2, 1] });
+    }
+    value = net.node("Add", [net.linear(net.relu(wide), `narrow${i}`, [8, 4]), value], `block${i}`);
+  }
+  net.linear(net.node("ReduceMean", [value], "pooled", { axes: [1], keepdims: 0 }), "y", [4, 3]);
+  return net.finish({ x: someFloats([1, 6, 5], 97) }, ["y"]);
+}
+
+const makeMixed = () => makeTokens(true);
+
+describe("a block of tokens with a convolution inside", () => {
+  it("is corrected along its channels, not its tokens", async () => {
+    const { model, solved } = await compensate(makeMixed, fullMatrices);
+    expect(solved).toHaveLength(2);
+    const added = model.graph.nodes.filter(({ outputs }) => outputs[0].includes("_correction"));
+    expect(added.map(({ opType }) => opType)).not.toContain("Conv");
+    expect(added.filter(({ opType }) => opType === "MatMul")).toHaveLength(2);
+  });
+
+  it("has its constant in the bias of its last layer", async () => {
+    const { current, model, solved, changed } = await compensate(makeMixed);
+    expect(solved.length).toBeGreaterThan(0);
+    expect(model.graph.nodes.length).toBe(current.graph.nodes.length);
+    for (const name of changed) expect(name).toMatch(/^narrow\d_b$/);
+  });
+});
+
+describe("a block whose tokens are averaged behind it", () => {
+  it("is not judged behind a normalization", async () => {
+    const { solved } = await compensate(() => makeTokens(false), fullMatrices);
+    expect(solved).toHaveLength(2);
+    for (const remark of solved) expect(remark).not.toContain("normalization");
   });
 });
 

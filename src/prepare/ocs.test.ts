@@ -183,6 +183,11 @@ describe("ocs", () => {
       ]);
       const ends = prepared.choice.layers.find(({ layer }) => layer.weight === "first_w")?.weight.ends;
       if (formats === undefined) expect(ends?.[8]).toEqual(ends?.[6]);
+      const remarks = sitesOf(prepared).flatMap((site) => (site.kind === "solved" ? [site.remark] : []));
+      expect(remarks).toEqual([
+        expect.stringMatching(/place$/),
+        expect.stringMatching(/place; about 13 more where its input is computed$/),
+      ]);
       await expectSame(given, prepared);
     }
   });

@@ -20,13 +20,15 @@ import {
 import type { SplitRule } from "./split-columns.js";
 import { type SplitReader, type SplittableWeight, splittableWeights } from "./split-site.js";
 import { toColumns } from "./weight-columns.js";
-import { findWidening } from "./widen-producer.js";
+import { findWidening, type Widening } from "./widen-producer.js";
 
 interface OcsSite extends Site, SplitSite {
   readonly clip: string;
   readonly rule: SplitRule;
   /** Activations whose channels say what an error counts; none where every error counts the same. */
   readonly inputs: readonly { readonly value: ValueName; readonly rank: number; readonly axis: number }[];
+  /** What layers before hold for one more channel, where they have rows for the copies. */
+  readonly weightsPerCopy: number;
   /** The grid of the layer's input where that is split instead of the weight. */
   readonly activation?: Extract<ActivationGridWish, { readonly format: unknown }>;
 }
@@ -108,6 +110,7 @@ export const outlierChannelSplitting = defineStep<
               clip,
               inputs: inputsOf(types, found),
               widenings: [],
+              weightsPerCopy: 0,
               rule,
               activation: wish,
             },
@@ -124,18 +127,19 @@ export const outlierChannelSplitting = defineStep<
     const plain = usable.map((found): OcsSite => {
       const rule = { count: countOf(found, ratio), split, again: repeat };
       const inputs = by === "outputs" ? inputsOf(types, found) : [];
-      return { ...found, value: found.weight, clip, inputs, widenings: [], rule };
+      return { ...found, value: found.weight, clip, inputs, widenings: [], weightsPerCopy: 0, rule };
     });
     const sites = spend === "best" ? withCounts(plain, ratio) : plain;
     const weights = usable.map(({ weight }) => weight);
     return {
       usable: sites.map((site, i) => {
         // A weight that is split later has to have its own columns then.
-        const widenings = site.readers.map((reader) => {
+        const found = site.readers.map((reader) => {
           const widening = usableWidening(float, site, reader, plans);
-          return widening === undefined || weights.indexOf(widening) > i ? undefined : widening;
+          return widening === undefined || weights.indexOf(widening.weight) > i ? undefined : widening;
         });
-        return { ...site, widenings };
+        const weightsPerCopy = found.reduce((sum, widening) => sum + (widening?.weightsPerChannel ?? 0), 0);
+        return { ...site, widenings: found.map((widening) => widening?.weight), weightsPerCopy };
       }),
       unusable,
     };
@@ -204,14 +208,14 @@ function usableWidening(
   { tensor, layout, isRecurrent, rule: { count } }: OcsSite,
   { data, dataAxis }: SplitReader,
   plans: readonly LayerPlan[],
-): ValueName | undefined {
+): Widening | undefined {
   if (isRecurrent || layout.groups > 1 || dataAxis === -2) return undefined;
   const found = findWidening(graph, data, dataAxis);
   if (found === undefined) return undefined;
   const bits = plans.find(({ layer }) => layer.weight === found.weight)?.weight.bits ?? 32;
   const rowBytes = (count * found.weightsPerChannel * bits) / 8;
   const listBytes = 4 * (tensor.shape[layout.inputAxis] + count) + nodeBytes;
-  return rowBytes <= listBytes ? found.weight : undefined;
+  return rowBytes <= listBytes ? found : undefined;
 }
 
 /** None where the channels of an activation cannot be told apart, or are the layer's own. */
@@ -271,12 +275,14 @@ function solveWeights(site: OcsSite, found: readonly ChannelMoments[]): Outcome<
   };
 }
 
-function remarkOf({ tensor, layout, isRecurrent }: OcsSite, pieces: Splits["pieces"]): string {
+function remarkOf({ tensor, layout, isRecurrent, weightsPerCopy }: OcsSite, pieces: Splits["pieces"]): string {
   const channels = tensor.shape[layout.inputAxis];
   const copies = pieces[0].length - channels;
   if (copies === 0) return "nothing is split: the ends of its grid alone lower the error";
   const what = `${copies} ${isRecurrent ? "hidden units" : "input channels"} more${layout.groups > 1 ? " in each group" : ""}`;
   const added = (elementCount(tensor.shape) * copies) / channels;
   const share = ((100 * copies) / channels).toFixed(1);
-  return `${what}: ${added} more weights (${share} %), so many more multiplications for each vector or place`;
+  // Layers before may have more columns by then, for copies of their own.
+  const rows = weightsPerCopy > 0 ? `; about ${copies * weightsPerCopy} more where its input is computed` : "";
+  return `${what}: ${added} more weights (${share} %), so many more multiplications for each vector or place${rows}`;
 }
