@@ -168,8 +168,27 @@ describe("compensateModel", () => {
     const peer = makeDynamicPeer();
     const { model, report } = await compensate(makeRowNet(), peer, "ranges");
     expect(model).toBe(peer.model);
-    expect(report).toMatchObject({ isChanged: false, results: [{ name: "ranges", sites: [] }] });
-    expect(report.trials.map(({ steps }) => steps)).toEqual([[], ["ranges:range=mse"], ["ranges:range=minmax"]]);
+    expect(report).toMatchObject({ isChanged: false, results: [{ name: "ranges", sites: [], kept: false }] });
+    expect(report.trials.map(({ steps, taken }) => [steps, taken])).toEqual([
+      [[], true],
+      [["ranges:range=mse"], false],
+      [["ranges:range=minmax"], false],
+    ]);
+  });
+
+  it("says of a step that it left out what that could not do, and which trial it took", async () => {
+    const { report } = await compensate(makeRowNet(), makeDynamicPeer(), "qwt", "bc");
+    expect(report.results.map(({ name, kept }) => [name, kept])).toEqual([
+      ["bc", true],
+      ["qwt", false],
+    ]);
+    const [, dropped] = report.results;
+    expect(dropped.sites).toContainEqual({
+      label: "y",
+      kind: "skipped",
+      reason: "it ends in the outputs of the network",
+    });
+    expect(report.trials.filter(({ taken }) => taken).map(({ steps }) => steps)).toEqual([["bc"]]);
   });
 
   it.each([
@@ -233,7 +252,13 @@ describe("compensateModel", () => {
       /^returns z where the float/,
     ],
     ["another network", makePictureNet(), makeStranger(), "compensate/mismatch", /^was not made from the float model/],
-    ["the two in the wrong order", makeQdqPeer(), makePictureNet(), "compensate/mismatch", /no layer with a weight/],
+    [
+      "the two in the wrong order",
+      makeQdqPeer(),
+      makePictureNet(),
+      "compensate/mismatch",
+      /the float model comes first/,
+    ],
   ] as const)("refuses %s", async (_, float, peer, code, message) => {
     await expect(compensate(float, peer, "bc")).rejects.toMatchObject({
       code,

@@ -23,7 +23,7 @@ import { refuseUnknownOutputs } from "./recipe/named-outputs.js";
 import type { StepRule } from "./recipe/recipe.js";
 import { textOfStep } from "./recipe/settings.js";
 import { walkBatchSize } from "./refinement.js";
-import type { CompensationReport } from "./report/compensation-report.js";
+import type { CompensationReport, CompensationResult } from "./report/compensation-report.js";
 import { rangesName } from "./round/live-ranges.js";
 import { tryVariants, type Variant } from "./variants.js";
 import { version } from "./version.js";
@@ -116,7 +116,7 @@ export async function compensateModel(task: CompensateTask): Promise<CompensateO
   const { walked } = best;
   const isChanged = walked !== undefined;
   const check = isChanged ? await checkBeside(task, plan.float, best.model, indices.slice(0, checkedSamples)) : [];
-  const { blocks = 0, results = [] } = walked ?? tried[1]?.walked ?? {};
+  const { blocks = 0 } = walked ?? tried[1]?.walked ?? {};
   const { model, warnings } = isChanged
     ? dropBrokenTraining(withMetadata(best.model, best.steps.map(textOfStep), data))
     : { model: quantized, warnings: [] };
@@ -134,10 +134,13 @@ export async function compensateModel(task: CompensateTask): Promise<CompensateO
       layers: layers.length,
       blocks,
       unaligned: aligned.unaligned,
-      trials: tried.map(({ steps, kl, sqnrDb }) => ({ steps: steps.map(textOfStep), kl, sqnrDb })),
+      trials: tried.map((one) => {
+        const { steps, kl, sqnrDb } = one;
+        return { steps: steps.map(textOfStep), kl, sqnrDb, taken: one === best };
+      }),
       held: held === fitted ? 0 : held.length,
       isChanged,
-      results,
+      results: resultsOf(tried, best),
       warnings: [...plan.warnings, ...samples.warnings, ...warnOfSamples(held, fitted), ...warnings, ...check],
     },
   };
@@ -147,6 +150,13 @@ export async function compensateModel(task: CompensateTask): Promise<CompensateO
 interface TriedModel extends Variant, Compared {
   readonly model: Model;
   readonly walked?: Walked;
+}
+
+/** A step that was left out has its reasons too: they stand in the first trial, which had all steps. */
+function resultsOf([, first]: readonly TriedModel[], { walked }: TriedModel): readonly CompensationResult[] {
+  const kept = walked?.results ?? [];
+  const dropped = (first?.walked?.results ?? []).filter(({ name }) => kept.every((one) => one.name !== name));
+  return [...kept.map((one) => ({ ...one, kept: true })), ...dropped.map((one) => ({ ...one, kept: false }))];
 }
 
 /** At the runtime's default options: as whoever ships the model runs it. */

@@ -72,7 +72,9 @@ export class RecoupError extends Error {
     const field = this.place.field;
     const isLong = field !== undefined && field.length > longestField;
     const shown = isLong ? `${field.slice(0, longestField)}…` : field;
-    const parts = [this.place.file, shown, this.message].filter((part) => part !== undefined && part !== "");
+    // A flag that was given nothing names no file: as it stands, the line would begin with what is wrong.
+    const file = this.place.file === "" ? '""' : this.place.file;
+    const parts = [file, shown, this.message].filter((part) => part !== undefined && part !== "");
     return printable(`${parts.join(": ")} [${this.code}]`);
   }
 }

@@ -292,6 +292,7 @@ describe("bad input", () => {
     writeModelFile(at("renamed.onnx"), withGraph(sound, { ...sound.graph, inputs, nodes, origin: undefined }));
     const metadata = new Map([["recoup.compensation", JSON.stringify({ steps: ["ranges", "bc:places=all"] })]]);
     writeModelFile(at("compensated.onnx"), { ...sound, metadata });
+    writeModelFile(at("both.onnx"), { ...sound, metadata: new Map([...metadata, ["recoup.recipe", "{}"]]) });
     writeModelFile(at("nan.onnx"), withGraph(sound, { ...sound.graph, initializers, origin: undefined }));
   });
 
@@ -399,6 +400,12 @@ describe("bad input", () => {
       quantize(cnn, "--steps", "bc:places=layers:places=all"),
       /^recoup: --steps bc:places: is given twice/,
     ],
+    [
+      "the recipe of a model that was compensated behind it",
+      quantize(cnn, "--from", at("both.onnx")),
+      /both\.onnx: was changed by recoup compensate with --steps ranges,bc:places=all after its recipe: .* before that \[/,
+    ],
+    ["data without a name", ["quantize", cnn, "-o", output, "--data", ""], /^recoup: "": does not exist/],
     [
       "the recipe of a model that was compensated",
       quantize(cnn, "--from", at("compensated.onnx")),

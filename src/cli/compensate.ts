@@ -84,21 +84,22 @@ function summarize(float: string, quantized: string, { report, cost, elapsedMs }
         ` (${after.samples} calibration samples)`,
     ],
     ["aligned", `${report.aligned.layers} of ${report.layers} layers, ${report.aligned.values} values`],
-    ...report.trials.map(({ steps, ...figures }) => [
+    ...report.trials.map(({ steps, taken, ...figures }) => [
       steps.length === 0 ? "as given" : steps.join(","),
-      `${describe(figures)} (${report.held === 0 ? "on what was fitted" : `${report.held} samples held back`})`,
+      `${describe(figures)} (${report.held === 0 ? "on what was fitted" : `${report.held} samples held back`})${taken ? " (taken)" : ""}`,
     ]),
-    ...report.results.map(({ name, outcome, sites }) => {
+    ...report.results.map(({ name, outcome, sites, kept }) => {
       const solved = sites.filter((site) => site.kind === "solved").length;
-      return [name, sites.length === 0 ? "has no site" : `${solved} of ${sites.length} ${outcome}`];
+      const did = sites.length === 0 ? "has no site" : `${solved} of ${sites.length} ${outcome}`;
+      return [name, kept ? did : `left out (${did})`];
     }),
     ["time", formatMs(total)],
   ];
   const reasons = [
     ...report.unaligned.map(({ label, reason }) => [label, `not aligned: ${reason}`]),
-    ...report.results.flatMap(({ name, sites }) =>
+    ...report.results.flatMap(({ name, sites, kept }) =>
       sites.flatMap((site) => {
-        const note = site.kind === "skipped" ? site.reason : site.remark;
+        const note = site.kind === "skipped" ? site.reason : kept ? site.remark : undefined;
         return note === undefined ? [] : [[site.label, `${name}: ${note}`]];
       }),
     ),

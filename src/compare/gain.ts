@@ -72,8 +72,8 @@ export function isBetter(
 
 /**
  * By how much the mean error over the same samples is smaller. For classifiers, with outputs of up to two axes, the error is
- * the divergence. Where there are several outputs, the errors of each count as shares of its mean error before, and the
- * error is their mean: none is lost beside another that is larger. A single sample is no measure of chance: there the
+ * the divergence. Where there are several outputs, the errors of each count as shares of its mean error before: none is lost beside
+ * another that is larger. The first counts as much as all others together, which may be states for the next run. A single sample is no measure of chance: there the
  * standard error is infinite.
  */
 export function gainOf(before: Pick<Compared, "samples">, after: Pick<Compared, "samples">, rank: number) {
@@ -109,7 +109,12 @@ function inSharesOf(before: Errors, after: Errors): readonly (readonly number[])
     // What gave no numbers gives no unit.
     return Number.isFinite(mean) ? Math.max(mean, noError) : 1;
   });
-  return [before, after].map((all) => all.map((errors) => meanOf(units.map((unit, i) => errors[i] / unit))));
+  return [before, after].map((all) =>
+    all.map((errors) => {
+      const [first, ...others] = units.map((unit, i) => errors[i] / unit);
+      return (first + meanOf(others)) / 2;
+    }),
+  );
 }
 
 export function meanOf(values: readonly number[]): number {

@@ -20,7 +20,7 @@ export interface RecipeOptions extends Settings {
  * The recipe with the settings over it, every default filled in, for a model whose outputs it may name.
  *
  * @throws RecoupError `usage/argument` for more than one recipe or a preset that there is not, `file/not-found`,
- * `file/unreadable`, `recipe/invalid` for a model without a recipe, and as `resolveRecipe`,
+ * `file/unreadable`, `recipe/invalid` for a model without a recipe or with one that does not make it alone, and as `resolveRecipe`,
  * `refuseUnknownOutputs` and `readModelFile`
  */
 export function openRecipe(options: RecipeOptions, { graph }: Model): Recipe {
@@ -61,13 +61,19 @@ function presetNamed(name: string): Preset {
 function recipeOfModel(path: string): RecipeInput {
   const { metadata } = readModelFile(path);
   const text = metadata.get("recoup.recipe");
-  if (text !== undefined) return parseJson(text, path);
   const compensation = metadata.get("recoup.compensation");
-  const why =
-    compensation === undefined
-      ? "Recoup did not make it"
-      : `recoup compensate made it, which does the same again with ${stepsIn(compensation)}`;
-  throw new RecoupError("recipe/invalid", `holds no recipe: ${why}`, { file: path });
+  const refuse = (message: string) => new RecoupError("recipe/invalid", message, { file: path });
+  if (text === undefined && compensation === undefined) throw refuse("holds no recipe: Recoup did not make it");
+  if (text === undefined) {
+    const how = stepsIn(compensation ?? "");
+    throw refuse(`holds no recipe: recoup compensate made it, which does the same again with ${how}`);
+  }
+  // The recipe alone would make another model than this one.
+  if (compensation !== undefined) {
+    const how = stepsIn(compensation);
+    throw refuse(`was changed by recoup compensate with ${how} after its recipe: give the model from before that`);
+  }
+  return parseJson(text, path);
 }
 
 /** The flag that means the steps of a compensation, as far as its metadata are what Recoup has written. */

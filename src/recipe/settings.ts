@@ -80,6 +80,7 @@ function stepsOf(
   if (given === undefined) return { steps: own, auto };
   if (isAuto(given)) return { steps: [], auto: true };
   if (given.includes("auto")) throw refuse('"auto" chooses the steps itself: it stands alone');
+  if (given.includes("none") && given.length > 1) throw refuse('"none" means no steps: it stands alone');
   return { steps: namedSteps(given).map(stepOf), auto: false };
 }
 

@@ -58,15 +58,16 @@ export function renderCompensation(
     section(
       `Trials on ${report.held === 0 ? "the samples that were fitted" : `${report.held} samples that were held back`}`,
       table(
-        report.trials.map(({ steps, kl, sqnrDb }) => [
+        report.trials.map(({ steps, kl, sqnrDb, taken }) => [
           steps.length === 0 ? "as given" : steps.join(", "),
           `KL ${kl.toPrecision(3)} nats`,
           describeDb(sqnrDb),
+          taken ? "taken" : "",
         ]),
       ),
     ),
     section("Not aligned", reasonsTable(report.unaligned.map(({ label, reason }) => [label, reason]))),
-    ...report.results.map((step) => section(`Step ${step.name}`, stepTable(step))),
+    ...report.results.map((step) => section(`Step ${step.name}${step.kept ? "" : ", left out"}`, stepTable(step))),
     section("Steps", `<pre>${escapeHtml(JSON.stringify(report.steps, undefined, 2))}</pre>`),
   ];
   return page(output, body.join("\n"));

@@ -7,6 +7,14 @@ import type { DataRecord } from "./run-report.js";
 export interface Trial extends Pick<Compared, "kl" | "sqnrDb"> {
   /** None for the model as it was given. */
   readonly steps: readonly string[];
+  /** Whether the model is what these led to. */
+  readonly taken: boolean;
+}
+
+/** What a step did, and whether it is in the model. */
+export interface CompensationResult extends StepResult {
+  /** False for a step that was left out: then its sites are those of the first trial. */
+  readonly kept: boolean;
 }
 
 /** What the compensation of another tool's model did, left alone and why, as data. */
@@ -27,7 +35,7 @@ export interface CompensationReport {
   readonly held: number;
   /** False where nothing has helped: the model is the one that was given. */
   readonly isChanged: boolean;
-  /** What the steps did that were kept, or else tried first. */
-  readonly results: readonly StepResult[];
+  /** Each step that was asked for: the kept ones first. */
+  readonly results: readonly CompensationResult[];
   readonly warnings: readonly string[];
 }
