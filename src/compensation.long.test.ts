@@ -17,7 +17,7 @@ import { feedsSource } from "./data/array-source.js";
 import { samplesFrom } from "./data/sample-source.js";
 import type { Sample, Samples } from "./data/samples.js";
 import { samplesOf } from "./data/samples-of.js";
-import { withSession } from "./engine/engine.js";
+import { type Engine, withSession } from "./engine/engine.js";
 import { buildGraph } from "./graph/graph.js";
 import { type Model, withGraph } from "./graph/model.js";
 import { makeNode } from "./graph/node.js";
@@ -66,6 +66,36 @@ async function signalDb(float: TestModel, model: Model): Promise<number> {
     withSession(engine, model, { mode: "shipped" }, (other) => compareOutputs(reference, other, read())),
   );
   return sqnrDb;
+}
+
+/** Whole models return so many times what they compute. */
+function scaling(inner: Engine, factorOf: (model: Model, mode: string | undefined) => number): Engine {
+  return {
+    name: inner.name,
+    hold: (tensors) => inner.hold(tensors),
+    release: (tensors) => inner.release(tensors),
+    close: () => inner.close(),
+    async open(model, options) {
+      const session = await inner.open(model, options);
+      const isWhole = options?.taps === undefined && options?.mode !== "exact";
+      const factor = isWhole ? factorOf(model, options?.mode) : 1;
+      const scale = (tensor: Tensor) =>
+        float32Tensor(
+          tensor.shape,
+          float32Values(tensor).map((value) => value * factor),
+        );
+      return {
+        ...{ inputs: session.inputs, outputs: session.outputs, loadMs: session.loadMs },
+        runAndHold: (feeds, values) => session.runAndHold(feeds, values),
+        close: () => session.close(),
+        async run(feeds, fetch) {
+          const { outputs, elapsedMs } = await session.run(feeds, fetch);
+          if (factor === 1) return { outputs, elapsedMs };
+          return { outputs: new Map([...outputs].map(([name, tensor]) => [name, scale(tensor)])), elapsedMs };
+        },
+      };
+    },
+  };
 }
 
 const addOperators = ["qwt", "nbc", "cat"];
@@ -200,6 +230,37 @@ describe("compensateModel", () => {
     expect(report.held).toBe(held);
     expect(report.warnings.find((text) => text.includes("too few"))).toBe(warning);
   });
+
+  it.each([
+    [1, true, ["ranges,bc"]],
+    [Number.POSITIVE_INFINITY, false, ["ranges,bc", "bc", "ranges"]],
+  ])(
+    "takes what comes next where the runtime computes something else than is written, %s times",
+    async (times, isChanged, refused) => {
+      const peer = makeQdqPeer();
+      const faulty = new Set<Model>();
+      const scaled = (model: Model, mode: string | undefined): number => {
+        if (model === peer.model) return 0.1;
+        if (!model.graph.nodes.some(({ opType }) => opType === "DequantizeLinear")) return 1;
+        if (mode === "plain" && faulty.size < times) faulty.add(model);
+        return mode === "plain" && faulty.has(model) ? 1 : 0.6;
+      };
+      const { model, report } = await compensateModel({
+        ...{ float: makePictureNet().model, quantized: peer.model, steps: [{ use: "ranges" }, { use: "bc" }] },
+        ...{ samples: samplesFor(makePictureNet()), sampleCount: 24, seed: 0, engine: scaling(engine, scaled) },
+      });
+      expect(report.isChanged).toBe(isChanged);
+      expect(model === peer.model).toBe(!isChanged);
+      const told = report.warnings.filter((text) => text.includes("is not taken: at its default options"));
+      expect(told.map((text) => text.split(" came out best")[0].replace(/:range=\w+/, ""))).toEqual(
+        expect.arrayContaining(refused),
+      );
+      if (isChanged) expect(told).toHaveLength(1);
+      else expect(told).toHaveLength(report.trials.length - 1);
+      const taken = report.trials.filter((trial) => trial.taken).map(({ steps }) => steps.join());
+      for (const text of told) expect(text.startsWith(`${taken[0]} `)).toBe(false);
+    },
+  );
 
   it("is deterministic", async () => {
     const [first, second] = [

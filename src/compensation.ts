@@ -25,7 +25,7 @@ import { textOfStep } from "./recipe/settings.js";
 import { walkBatchSize } from "./refinement.js";
 import type { CompensationReport, CompensationResult } from "./report/compensation-report.js";
 import { rangesName } from "./round/live-ranges.js";
-import { tryVariants, type Variant } from "./variants.js";
+import { bestOf, tryVariants, type Variant } from "./variants.js";
 import { version } from "./version.js";
 import { formsIn } from "./walk/solve-sites.js";
 
@@ -102,9 +102,9 @@ export async function compensateModel(task: CompensateTask): Promise<CompensateO
     ...(await compareHeld(task, plan.float, quantized, held)),
   };
   refuseEqual(given);
-  const { tried, best } = await tryVariants({
-    ...{ asked: task.steps, given, open: { use: rangesName, estimators: triedEstimators } },
-    rank: shapeOf(plan.types, plan.float.graph.outputs[0]?.name ?? "")?.length ?? Number.POSITIVE_INFINITY,
+  const rank = shapeOf(plan.types, plan.float.graph.outputs[0]?.name ?? "")?.length ?? Number.POSITIVE_INFINITY;
+  const { tried, best: found } = await tryVariants({
+    ...{ asked: task.steps, given, rank, open: { use: rangesName, estimators: triedEstimators } },
     async tryOut(steps): Promise<TriedModel> {
       const walked = await walkAligned(run, steps, (done) => progress("refine", done));
       progress("try", 0);
@@ -113,9 +113,11 @@ export async function compensateModel(task: CompensateTask): Promise<CompensateO
     },
   });
   progress("check", 0);
+  const { best, warnings: check } = await firstFaithful(tried, found, rank, (model) =>
+    checkBeside(task, plan.float, model, indices.slice(0, checkedSamples)),
+  );
   const { walked } = best;
   const isChanged = walked !== undefined;
-  const check = isChanged ? await checkBeside(task, plan.float, best.model, indices.slice(0, checkedSamples)) : [];
   const { blocks = 0 } = walked ?? tried[1]?.walked ?? {};
   const { model, warnings } = isChanged
     ? dropBrokenTraining(withMetadata(best.model, best.steps.map(textOfStep), data))
@@ -159,6 +161,34 @@ function resultsOf([, first]: readonly TriedModel[], { walked }: TriedModel): re
   return [...kept.map((one) => ({ ...one, kept: true })), ...dropped.map((one) => ({ ...one, kept: false }))];
 }
 
+/**
+ * The best of what the runtime computes as it is written: what it gets wrong is not taken, and said. The model as it was given is
+ * beyond that.
+ *
+ * @param check as `checkBeside`
+ */
+async function firstFaithful(
+  tried: readonly TriedModel[],
+  found: TriedModel,
+  rank: number,
+  check: (model: Model) => Promise<readonly string[]>,
+): Promise<{ readonly best: TriedModel; readonly warnings: readonly string[] }> {
+  const warnings: string[] = [];
+  let [best, left] = [found, tried];
+  while (best.walked !== undefined) {
+    try {
+      return { best, warnings: [...warnings, ...(await check(best.model))] };
+    } catch (error) {
+      if (!isUnfaithful(error)) throw error;
+      warnings.push(`${best.steps.map(textOfStep).join(",")} came out best and is not taken: ${error.message}`);
+      const refused = best;
+      left = left.filter((one) => one !== refused);
+      best = bestOf(left, left[0], rank);
+    }
+  }
+  return { best, warnings };
+}
+
 /** At the runtime's default options: as whoever ships the model runs it. */
 function compareHeld(
   { engine, samples }: CompensateTask,
@@ -200,15 +230,18 @@ async function checkBeside(
   model: Model,
   indices: readonly number[],
 ): Promise<readonly string[]> {
-  const isUnfaithful = (error: unknown) => error instanceof RecoupError && error.code === "export/unfaithful";
   try {
     return await checkRuns(engine, model, float, samples, indices);
   } catch (error) {
     if (!isUnfaithful(error)) throw error;
     const given = await checkRuns(engine, quantized, float, samples, indices).catch((other: unknown) => other);
     if (!isUnfaithful(given)) throw error;
-    return [`${(error as RecoupError).message}; so it is with the model as it was given`];
+    return [`${error.message}; so it is with the model as it was given`];
   }
+}
+
+function isUnfaithful(error: unknown): error is RecoupError {
+  return error instanceof RecoupError && error.code === "export/unfaithful";
 }
 
 function warnOfSamples(held: readonly number[], fitted: readonly number[]): readonly string[] {

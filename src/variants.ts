@@ -103,10 +103,12 @@ export async function tryVariants<V extends Variant>(
 }
 
 /**
- * Of what is surely better than everything tried with fewer steps that add operators: what was chosen, if it is better than the
- * model as it was given, or else what has the smallest error; unless something tried on the way is surely better.
+ * Of what is surely better than everything tried with fewer or simpler steps that add operators: what was chosen, if it is better
+ * than the model as it was given, or else what has the smallest error; unless something tried on the way is surely better.
+ *
+ * @param tried the model as it was given first
  */
-function bestOf<V extends Variant>(tried: readonly V[], chosen: V, rank: number): V {
+export function bestOf<V extends Variant>(tried: readonly V[], chosen: V, rank: number): V {
   const isSurelyBetter = (before: V, after: V) => isBetter(before, after, { ...costly, rank });
   const smaller = (a: V, b: V) => (isBetter(a, b, { ...any, rank }) ? b : a);
   const worthIt = tried.filter((one) =>
