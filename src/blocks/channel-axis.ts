@@ -43,10 +43,11 @@ export function channelAxisOf(
     if (isOperator(node, ...ofMaps)) return place.axes[1];
     if (isOperator(node, ...ofVectors) || isProductWithWeight(graph, node)) return place.axes[rank - 1];
     const axes = axesBefore(node, place.axes);
-    for (const value of axes === undefined ? [] : node.inputs) {
+    if (axes === undefined) continue;
+    for (const value of node.inputs) {
       if (seen.has(value) || shapeOf(types, value)?.length !== rank) continue;
       seen.add(value);
-      open.push({ value, axes: axes as number[] });
+      open.push({ value, axes });
     }
   }
   const isConvolved = rank > 2 && nodes.some((node) => isOperator(node, "Conv", "ConvTranspose"));
