@@ -51,6 +51,11 @@ describe("isBetter", () => {
     expect(isBetter(trial(2), trial(1), bar(0, 2, 1))).toBe(false);
   });
 
+  it("counts no difference in the rounding of float32 as a gain", () => {
+    expect(isBetter(trial(3.2e-14, 3.3e-14), trial(3.1e-14, 3.2e-14), bar(0, 2, 0))).toBe(false);
+    expect(isBetter(trial(3e-10, 3e-10), trial(2e-10, 2e-10), bar(0, 2, 0))).toBe(true);
+  });
+
   it("loses no output beside a larger one", () => {
     const both = (error: number, other: number) => ({
       samples: [1, 1.1, 0.9].map((share) => ({ kl: 0, error: share * error, others: [share * other] })),

@@ -58,6 +58,9 @@ export interface Bar {
   readonly rank: number;
 }
 
+/** Errors that differ by less, in nats or as a share of the mean square, differ by the rounding of float32. */
+const rounding = 1e-12;
+
 /** Whether an error is smaller than another by a share, and by more than the scatter over the samples explains. */
 export function isBetter(
   before: Pick<Compared, "samples">,
@@ -67,7 +70,7 @@ export function isBetter(
   const { gain, mean, meanAfter, standardError } = gainOf(before, after, rank);
   // What gave no numbers is worse than anything that gives some.
   if (!Number.isFinite(mean)) return Number.isFinite(meanAfter);
-  return gain > leastGain * mean && (certainty === 0 || gain > certainty * standardError);
+  return gain > Math.max(leastGain * mean, rounding) && (certainty === 0 || gain > certainty * standardError);
 }
 
 /**
