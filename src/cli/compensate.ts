@@ -86,7 +86,7 @@ function summarize(float: string, quantized: string, { report, cost, elapsedMs }
     ["aligned", `${report.aligned.layers} of ${report.layers} layers, ${report.aligned.values} values`],
     ...report.trials.map(({ steps, taken, ...figures }) => [
       steps.length === 0 ? "as given" : steps.join(","),
-      `${describe(figures)} (${report.held === 0 ? "on what was fitted" : `${report.held} samples held back`})${taken ? " (taken)" : ""}`,
+      `${describe(figures)} (${triedOn(report)})${taken ? " (taken)" : ""}`,
     ]),
     ...report.results.map(({ name, outcome, sites, kept }) => {
       const solved = sites.filter((site) => site.kind === "solved").length;
@@ -117,4 +117,9 @@ function summarize(float: string, quantized: string, { report, cost, elapsedMs }
     `Next: ${printable(next)}`,
     "",
   ].join("\n");
+}
+
+function triedOn({ held }: { readonly held: number }): string {
+  if (held === 0) return "on what was fitted";
+  return `${held} ${held === 1 ? "sample" : "samples"} held back`;
 }

@@ -56,7 +56,7 @@ export function renderCompensation(
     ]),
     ...report.warnings.map((warning) => `<p class="warning">${escapeHtml(warning)}</p>`),
     section(
-      `Trials on ${report.held === 0 ? "the samples that were fitted" : `${report.held} samples that were held back`}`,
+      `Trials on ${triedOn(report)}`,
       table(
         report.trials.map(({ steps, kl, sqnrDb, taken }) => [
           steps.length === 0 ? "as given" : steps.join(", "),
@@ -75,4 +75,9 @@ export function renderCompensation(
 
 function describeOutputs({ agreement, kl, sqnrDb }: OutputComparison): string {
   return `agreement ${agreement.toFixed(2)} %, KL ${kl.toPrecision(3)} nats, ${describeDb(sqnrDb)}`;
+}
+
+function triedOn({ held }: CompensationReport): string {
+  if (held === 0) return "the samples that were fitted";
+  return held === 1 ? "1 sample that was held back" : `${held} samples that were held back`;
 }
