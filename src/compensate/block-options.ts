@@ -10,7 +10,7 @@ export const blockOptions = {
   },
   rho: {
     kind: "number",
-    help: "share of the float network's own output in the target, the rest is the float block on the quantized input; auto: 0.5, and 0 is tried where trials leave the step out",
+    help: "share of the float network's own output in the target, the rest is the float block on the quantized input; auto: 0.5, and trials try 0 beside it",
     default: "auto",
     least: 0,
     most: 1,
