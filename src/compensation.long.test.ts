@@ -212,6 +212,12 @@ describe("compensateModel", () => {
       ["bc", true],
       ["qwt", false],
     ]);
+    const { report: twice } = await compensate(makeRowNet(), makeDynamicPeer(), "qwt", "bc", "qwt");
+    expect(twice.results.map(({ name, kept }) => [name, kept])).toEqual([
+      ["bc", true],
+      ["qwt", false],
+      ["qwt", false],
+    ]);
     const [, dropped] = report.results;
     expect(dropped.sites).toContainEqual({
       label: "y",

@@ -27,7 +27,7 @@ import type { CompensationReport, CompensationResult } from "./report/compensati
 import { rangesName } from "./round/live-ranges.js";
 import { bestOf, tryVariants, type Variant } from "./variants.js";
 import { version } from "./version.js";
-import { formsIn } from "./walk/solve-sites.js";
+import { formsIn, type StepResult } from "./walk/solve-sites.js";
 
 /** What a run is told; the same task gives the same bytes. */
 export interface CompensateTask {
@@ -157,7 +157,11 @@ interface TriedModel extends Variant, Compared {
 /** A step that was left out has its reasons too: they stand in the first trial, which had all steps. */
 function resultsOf([, first]: readonly TriedModel[], { walked }: TriedModel): readonly CompensationResult[] {
   const kept = walked?.results ?? [];
-  const dropped = (first?.walked?.results ?? []).filter(({ name }) => kept.every((one) => one.name !== name));
+  const all = first?.walked?.results ?? [];
+  const countOf = (results: readonly StepResult[], wanted: string) =>
+    results.filter(({ name }) => name === wanted).length;
+  // A step that was asked for twice may be left out once.
+  const dropped = all.filter(({ name }, i) => countOf(all.slice(0, i + 1), name) > countOf(kept, name));
   return [...kept.map((one) => ({ ...one, kept: true })), ...dropped.map((one) => ({ ...one, kept: false }))];
 }
 

@@ -1,6 +1,6 @@
 import type { Calibration } from "./calibration.js";
 import type { Checkpoint } from "./checkpoint/checkpoint.js";
-import { type Compared, compareSamples, gainOf, isBetter, meanOf } from "./compare/gain.js";
+import { type Compared, compareSamples, gainOf, isBetter, isWorse, meanOf } from "./compare/gain.js";
 import type { Samples } from "./data/samples.js";
 import { type Engine, withSession } from "./engine/engine.js";
 import { shapeOf } from "./graph/value-types.js";
@@ -203,7 +203,7 @@ async function takesPlace(
       other.gain = { beside: beside.name, share: gain / mean, standardError: standardError / mean };
     }
     const isTaken = isCheaper
-      ? !isBetter(found, beside, { leastGain, certainty, rank })
+      ? !isWorse(beside, found, { leastGain, certainty, rank })
       : isBetter(beside, found, { leastGain, certainty: (certainty * (fold + 1)) / folds, rank });
     if (!isTaken) return false;
   }

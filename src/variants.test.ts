@@ -138,6 +138,15 @@ describe("tryVariants", () => {
     expect(best).toBe(expected);
   });
 
+  it("holds another target against its simpler form too", async () => {
+    const table = {
+      ...{ "": [10, 10], bc: [8, 8], "bc,nbc:alpha=0": [6, 6], "bc,nbc": [4, 4] },
+      ...{ "bc,nbc:rho=0": [3, 3], "bc,nbc:rho=0:alpha=0": [3, 3] },
+    };
+    const { best } = await choose(["bc", "nbc:rho=auto"], table, { nbc: ["logarithmic 1"] });
+    expect(best).toBe("bc,nbc:rho=0:alpha=0");
+  });
+
   it("tries nothing where nothing is asked for", async () => {
     expect(await choose([], { "": 10 })).toEqual({ tried: [""], best: "" });
   });

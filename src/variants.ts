@@ -1,4 +1,4 @@
-import { type Compared, isBetter } from "./compare/gain.js";
+import { type Compared, isBetter, isWorse } from "./compare/gain.js";
 import { addsOperators, alternativesOf, simplerThan } from "./recipe/candidates.js";
 import type { StepRule } from "./recipe/recipe.js";
 import { type FormsTaken, joinForms } from "./step/forms.js";
@@ -97,7 +97,11 @@ export async function tryVariants<V extends Variant>(
     };
     for (const other of simplerThan(step, forms)) await challenge(other);
     // Of what took the place of a step, too.
-    for (const other of alternativesOf(chosen.slots[i] ?? step)) await challenge(other);
+    const own = chosen.slots[i];
+    for (const other of alternativesOf(own ?? step)) await challenge(other);
+    const other = chosen.slots[i];
+    if (other === undefined || other === own) continue;
+    for (const simpler of simplerThan(other, chosen.variant.forms)) await challenge(simpler);
   }
   return { tried, best: bestOf(tried, chosen.variant, rank) };
 }
@@ -125,7 +129,7 @@ export function bestOf<V extends Variant>(tried: readonly V[], chosen: V, rank: 
  */
 function isPreferred(before: Variant, after: Variant, rank: number): boolean {
   const [cost, costAfter] = [costOf(before), costOf(after)];
-  if (costAfter < cost) return !isBetter(after, before, { ...costly, rank });
+  if (costAfter < cost) return !isWorse(before, after, { ...costly, rank });
   if (costAfter > cost) return isBetter(before, after, { ...costly, rank });
   return isBetter(before, after, { ...(after.steps.length < before.steps.length ? needless : any), rank });
 }

@@ -3,7 +3,7 @@ import { makeSession } from "../../test/sessions.js";
 import type { Sample } from "../data/samples.js";
 import type { Session } from "../engine/engine.js";
 import { float32Tensor } from "../tensor/tensor.js";
-import { type Bar, compareSamples, isBetter, leastSqnrDb } from "./gain.js";
+import { type Bar, compareSamples, isBetter, isWorse, leastSqnrDb } from "./gain.js";
 
 function bar(leastGain: number, rank: number, certainty = 2): Bar {
   return { leastGain, certainty, rank };
@@ -56,6 +56,19 @@ describe("isBetter", () => {
     expect(isBetter(trial(3e-10, 3e-10), trial(2e-10, 2e-10), bar(0, 2, 0))).toBe(true);
   });
 
+  it("is what isWorse says of the other, with one output", () => {
+    const second = trial(0.5, 1.5, 2.8, 1.9);
+    for (const certainty of [0, 1, 2, 5]) {
+      for (const leastGain of [0, 0.2]) {
+        const asked = bar(leastGain, 2, certainty);
+        expect(isWorse(second, first, asked)).toBe(isBetter(first, second, asked));
+        expect(isWorse(first, second, asked)).toBe(isBetter(second, first, asked));
+      }
+    }
+    expect(isWorse(first, trial(Number.NaN), bar(0, 2))).toBe(true);
+    expect(isWorse(trial(Number.NaN), first, bar(0, 2))).toBe(false);
+  });
+
   it("loses no output beside a larger one", () => {
     const both = (error: number, other: number) => ({
       samples: [1, 1.1, 0.9].map((share) => ({ kl: 0, error: share * error, others: [share * other] })),
@@ -65,6 +78,8 @@ describe("isBetter", () => {
     // An output that was exact may not be off by more than rounding.
     expect(isBetter(both(0.5, 0), both(0.45, 1e-12), bar(0, 3))).toBe(true);
     expect(isBetter(both(0.5, 0), both(0.45, 1e-3), bar(0, 3))).toBe(false);
+    // Ruined beside what was there before, however little it was.
+    expect(isWorse(both(1, 1e-6), both(0.5, 1e-3), bar(0.01, 3))).toBe(true);
     expect(isBetter(both(0.5, Number.NaN), both(0.5, 0.1), bar(0, 3))).toBe(true);
     expect(isBetter(both(0.5, 0.1), both(0.4, Number.NaN), bar(0, 3))).toBe(false);
   });
@@ -73,7 +88,10 @@ describe("isBetter", () => {
 describe("compareSamples", () => {
   const returning = (large: number, small: number, empty: number): Session => ({
     ...makeSession((values) => values),
-    outputs: ["large", "small", "empty"].map((name) => ({ name, type: { kind: "other" } as const })),
+    outputs: ["none", "large", "small", "empty"].map((name) => ({
+      name,
+      type: { kind: "tensor", elementType: name === "none" ? "int64" : "float32" } as const,
+    })),
     run: async () => ({
       outputs: new Map([
         ["large", float32Tensor([1, 1, 2], [large, -large])],
@@ -96,5 +114,28 @@ describe("compareSamples", () => {
       expect(others).toEqual([0.25, expect.closeTo(0.01, 6)]);
     }
     expect(leastSqnrDb(found)).toBeCloseTo(6.02, 2);
+  });
+
+  it("has the first output first and as many for every sample, where one is empty on some", async () => {
+    let runs = 0;
+    const session = (value: number): Session => ({
+      ...returning(value, value, value),
+      run: async () => {
+        const isEmpty = runs++ < 2;
+        const large = isEmpty ? float32Tensor([0, 4], []) : float32Tensor([1, 2], [value, value]);
+        return {
+          outputs: new Map([
+            ["large", large],
+            ["small", float32Tensor([1], [value])],
+          ]),
+          elapsedMs: 1,
+        };
+      },
+    });
+    const found = await compareSamples(session(1), session(0.5), samples());
+    expect(found.samples.map(({ error, others }) => [error, ...others])).toEqual([
+      [0, 0.25, 0],
+      [expect.closeTo(0.5, 6), 0.25, 0],
+    ]);
   });
 });

@@ -1,5 +1,7 @@
 import type { Sample } from "../data/samples.js";
 import type { Session } from "../engine/engine.js";
+import type { Value } from "../graph/graph.js";
+import { isFloatType } from "../tensor/element-type.js";
 import { compareOutputs, type SampleComparison } from "./outputs.js";
 
 /** How far a model's outputs are from the float network's, and on which samples. */
@@ -29,7 +31,8 @@ export async function compareSamples(
 ): Promise<Compared> {
   const compared: SampleComparison[] = [];
   const { kl, sqnrDb } = await compareOutputs(reference, model, samples, (sample) => compared.push(sample));
-  const names = [...new Set(compared.flatMap(({ outputs }) => [...outputs.keys()]))];
+  // The same for every model and every choice of samples, whatever was empty there.
+  const names = reference.outputs.filter(isFloats).map(({ name }) => name);
   const errors = names.map((name) => {
     const signal = meanOf(compared.map(({ outputs }) => outputs.get(name)?.signal ?? 0));
     // What is zero in the float network has no relative error.
@@ -40,6 +43,10 @@ export async function compareSamples(
     return { kl: own, error, others };
   });
   return { kl, sqnrDb, samples: sampled };
+}
+
+function isFloats({ type }: Value): boolean {
+  return type.kind === "tensor" && isFloatType(type.elementType);
 }
 
 /** Signal to error of the output that is farthest from the float network's, in decibels. */
@@ -71,6 +78,17 @@ export function isBetter(
   // What gave no numbers is worse than anything that gives some.
   if (!Number.isFinite(mean)) return Number.isFinite(meanAfter);
   return gain > Math.max(leastGain * mean, rounding) && (certainty === 0 || gain > certainty * standardError);
+}
+
+/** Whether an error is larger than another as `isBetter` has it, both measured by the other. */
+export function isWorse(
+  before: Pick<Compared, "samples">,
+  after: Pick<Compared, "samples">,
+  { leastGain, certainty, rank }: Bar,
+): boolean {
+  const { gain, mean, meanAfter, standardError } = gainOf(before, after, rank);
+  if (!Number.isFinite(meanAfter)) return Number.isFinite(mean);
+  return -gain > Math.max(leastGain * meanAfter, rounding) && (certainty === 0 || -gain > certainty * standardError);
 }
 
 /**
