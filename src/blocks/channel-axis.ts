@@ -1,6 +1,7 @@
-import type { Graph, Node } from "../graph/graph.js";
-import { intsAttribute, isOperator } from "../graph/node.js";
+import type { Graph, Node, ValueName } from "../graph/graph.js";
+import { isOperator } from "../graph/node.js";
 import { shapeOf, type ValueTypes } from "../graph/value-types.js";
+import { permutationOf } from "../operators/weight.js";
 import type { Section } from "./sections.js";
 
 /** Their channels lie along the second axis. */
@@ -35,7 +36,9 @@ export function channelAxisOf(
   if (rank === undefined) return undefined;
   const inside = new Set(nodes);
   // Which axis of the exit each axis of a value is.
-  const open = [{ value: exit, axes: Array.from({ length: rank }, (_, axis) => axis) }];
+  const open: { readonly value: ValueName; readonly axes: readonly number[] }[] = [
+    { value: exit, axes: Array.from({ length: rank }, (_, axis) => axis) },
+  ];
   const seen = new Set([exit]);
   for (let place = open.shift(); place !== undefined; place = open.shift()) {
     const node = graph.producer(place.value);
@@ -58,11 +61,10 @@ function isProductWithWeight(graph: Graph, node: Node): boolean {
   return isOperator(node, "MatMul", "Gemm") && graph.constant(node.inputs[1]) !== undefined;
 }
 
-function axesBefore(node: Node, axes: readonly number[]): number[] | undefined {
-  if (isOperator(node, ...inPlace)) return [...axes];
+function axesBefore(node: Node, axes: readonly number[]): readonly number[] | undefined {
+  if (isOperator(node, ...inPlace)) return axes;
   if (!isOperator(node, "Transpose")) return undefined;
-  const order = intsAttribute(node, "perm") ?? axes.map((_, i) => axes.length - 1 - i);
   const before = [...axes];
-  for (const [axis, from] of order.entries()) before[from] = axes[axis];
+  for (const [axis, from] of permutationOf(node, axes.length).entries()) before[from] = axes[axis];
   return before;
 }

@@ -69,33 +69,30 @@ export interface Bar {
 const rounding = 1e-12;
 
 /** Whether an error is smaller than another by a share, and by more than the scatter over the samples explains. */
-export function isBetter(
-  before: Pick<Compared, "samples">,
-  after: Pick<Compared, "samples">,
-  { leastGain, certainty, rank }: Bar,
-): boolean {
-  const { gain, mean, meanAfter, standardError } = gainOf(before, after, rank);
+export function isBetter(before: Pick<Compared, "samples">, after: Pick<Compared, "samples">, bar: Bar): boolean {
+  const { gain, mean, meanAfter, standardError } = gainOf(before, after, bar.rank);
   // What gave no numbers is worse than anything that gives some.
   if (!Number.isFinite(mean)) return Number.isFinite(meanAfter);
-  return gain > Math.max(leastGain * mean, rounding) && (certainty === 0 || gain > certainty * standardError);
+  return passes(gain, mean, standardError, bar);
 }
 
 /** Whether an error is larger than another as `isBetter` has it, both measured by the other. */
-export function isWorse(
-  before: Pick<Compared, "samples">,
-  after: Pick<Compared, "samples">,
-  { leastGain, certainty, rank }: Bar,
-): boolean {
-  const { gain, mean, meanAfter, standardError } = gainOf(before, after, rank);
+export function isWorse(before: Pick<Compared, "samples">, after: Pick<Compared, "samples">, bar: Bar): boolean {
+  const { gain, mean, meanAfter, standardError } = gainOf(before, after, bar.rank);
   if (!Number.isFinite(meanAfter)) return Number.isFinite(mean);
-  return -gain > Math.max(leastGain * meanAfter, rounding) && (certainty === 0 || -gain > certainty * standardError);
+  return passes(-gain, meanAfter, standardError, bar);
+}
+
+/** @param mean the larger of the two errors, of which a share is asked for */
+function passes(gain: number, mean: number, standardError: number, { leastGain, certainty }: Bar): boolean {
+  return gain > Math.max(leastGain * mean, rounding) && (certainty === 0 || gain > certainty * standardError);
 }
 
 /**
  * By how much the mean error over the same samples is smaller. For classifiers, with outputs of up to two axes, the error is
  * the divergence. Where there are several outputs, the errors of each count as shares of its mean error before: none is lost beside
- * another that is larger. The first counts as much as all others together, which may be states for the next run. A single sample is no measure of chance: there the
- * standard error is infinite.
+ * another that is larger. The first counts as much as all others together, which may be states for the next run. A single sample is
+ * no measure of chance: there the standard error is infinite.
  */
 export function gainOf(before: Pick<Compared, "samples">, after: Pick<Compared, "samples">, rank: number) {
   const errorsOf = errorsBy([...before.samples, ...after.samples], rank);

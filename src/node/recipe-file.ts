@@ -63,17 +63,16 @@ function recipeOfModel(path: string): RecipeInput {
   const text = metadata.get("recoup.recipe");
   const compensation = metadata.get("recoup.compensation");
   const refuse = (message: string) => new RecoupError("recipe/invalid", message, { file: path });
-  if (text === undefined && compensation === undefined) throw refuse("holds no recipe: Recoup did not make it");
+  if (compensation === undefined) {
+    if (text === undefined) throw refuse("holds no recipe: Recoup did not make it");
+    return parseJson(text, path);
+  }
+  const how = stepsIn(compensation);
   if (text === undefined) {
-    const how = stepsIn(compensation ?? "");
     throw refuse(`holds no recipe: recoup compensate made it, which does the same again with ${how}`);
   }
   // The recipe alone would make another model than this one.
-  if (compensation !== undefined) {
-    const how = stepsIn(compensation);
-    throw refuse(`was changed by recoup compensate with ${how} after its recipe: give the model from before that`);
-  }
-  return parseJson(text, path);
+  throw refuse(`was changed by recoup compensate with ${how} after its recipe: give the model from before that`);
 }
 
 /** The flag that means the steps of a compensation, as far as its metadata are what Recoup has written. */
